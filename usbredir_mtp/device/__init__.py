@@ -1,0 +1,1 @@
+"""A virtual USB device of the still-image class: descriptors, control requests, endpoints."""
