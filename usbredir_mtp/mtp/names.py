@@ -1,0 +1,52 @@
+"""Names on the wire and names on the host.
+
+A host name is whatever the medium allows (file systems: bytes, as PEP 383 strings); a name on the wire is at most 254
+UTF-16 units of valid Unicode. Where the two differ the wire's is derived from the host's alone, so that it is stable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from usbredir_mtp.mtp.codes import ResponseCode
+from usbredir_mtp.mtp.datatypes import MAX_STRING_UNITS
+from usbredir_mtp.mtp.errors import MtpError
+
+_ESCAPED_BYTES = range(0xDC80, 0xDD00)  # PEP 383
+
+
+def wire_name(name: str) -> str:
+    """What the initiator is shown for a host's name: the name itself wherever MTP can say it."""
+    if name.isascii() and len(name) <= MAX_STRING_UNITS:
+        return name
+    readable = "".join(f"%{ord(char) - 0xDC00:02X}" if ord(char) in _ESCAPED_BYTES else char for char in name)
+    if readable == name and _units(name) <= MAX_STRING_UNITS:
+        return name
+    return _shortened(readable, hashlib.blake2s(os.fsencode(name), digest_size=4).hexdigest())
+
+
+def _units(text: str) -> int:
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def _shortened(readable: str, digest: str) -> str:
+    """The name with a digest before its suffix: names that look alike once altered stay apart."""
+    stem, dot, suffix = readable.rpartition(".")
+    if not stem or len(suffix) > 16:  # noqa: PLR2004  (longer than any file type's suffix)
+        stem, dot, suffix = readable, "", ""
+    tail = f"~{digest}{dot}{suffix}"
+    while _units(stem) + _units(tail) > MAX_STRING_UNITS:
+        stem = stem[:-1]
+    return stem + tail
+
+
+def host_name(name: str) -> str:
+    """The host's name for one that an initiator wants to give.
+
+    Raises:
+        MtpError: INVALID_OBJECT_PROP_VALUE for a name that no file can have or that would lead elsewhere.
+    """
+    if name in {"", ".", ".."} or "/" in name or "\0" in name:
+        raise MtpError(ResponseCode.INVALID_OBJECT_PROP_VALUE, f"not a file name: {name!r}")
+    return name

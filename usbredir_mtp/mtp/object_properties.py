@@ -1,0 +1,159 @@
+"""Object properties: one table, from which descriptions, values and property lists are made."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from usbredir_mtp.mtp.codes import (
+    AssociationType,
+    DataType,
+    ObjectFormat,
+    ObjectProperty,
+    ProtectionStatus,
+    ResponseCode,
+)
+from usbredir_mtp.mtp.datasets import DateTimeForm, EnumerationForm, Form, NoForm, ObjectPropDesc
+from usbredir_mtp.mtp.datatypes import ENCODERS, Value, encode_datetime
+from usbredir_mtp.mtp.errors import MtpError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from usbredir_mtp.mtp.objects import ObjectView
+
+GROUP_PLACE = 1
+GROUP_NAME = 2
+GROUP_FILE = 3
+"""Group codes (MTP 1.1, 5.3.2.2): where an object is, what it is called, what its file is like."""
+
+
+@dataclass(slots=True, frozen=True)
+class ObjectPropertySpec:
+    """One row; `read` takes the value from an object's view."""
+
+    kind: DataType
+    group: int
+    read: Callable[[ObjectView], Value]
+    settable: bool = False
+    default: Value = 0
+    form: Form = field(default_factory=NoForm)
+
+
+def protection(view: ObjectView) -> ProtectionStatus:
+    """Whether the object can be changed (MTP 1.1, B.1.3)."""
+    free = view.stat.writable and not view.read_only
+    return ProtectionStatus.NONE if free else ProtectionStatus.READ_ONLY
+
+
+def created(view: ObjectView) -> int:
+    """When the object was made; its modification time where the medium does not know."""
+    return view.stat.modified if view.stat.created is None else view.stat.created
+
+
+def association_type(view: ObjectView) -> AssociationType:
+    """The kind of association, NONE for a file."""
+    return AssociationType.GENERIC_FOLDER if view.node.folder else AssociationType.NONE
+
+
+def _unique_id(view: ObjectView) -> int:
+    """Storage above, the storage's own identity of the object below: 128 bits, never 0 (MTP 1.1, B.2.8)."""
+    return view.storage_id << 96 | view.stat.identity & (1 << 96) - 1
+
+
+_P = ObjectProperty
+_T = DataType
+_PROTECTIONS = EnumerationForm(list(ProtectionStatus))
+
+OBJECT_PROPERTIES: dict[int, ObjectPropertySpec] = {
+    _P.STORAGE_ID: ObjectPropertySpec(_T.UINT32, GROUP_PLACE, lambda view: view.storage_id),
+    _P.OBJECT_FORMAT: ObjectPropertySpec(
+        _T.UINT16, GROUP_FILE, lambda view: view.node.format, default=ObjectFormat.UNDEFINED
+    ),
+    _P.PROTECTION_STATUS: ObjectPropertySpec(_T.UINT16, GROUP_FILE, protection, form=_PROTECTIONS),
+    _P.OBJECT_SIZE: ObjectPropertySpec(_T.UINT64, GROUP_FILE, lambda view: view.stat.size),
+    _P.ASSOCIATION_TYPE: ObjectPropertySpec(_T.UINT16, GROUP_FILE, association_type),
+    _P.OBJECT_FILE_NAME: ObjectPropertySpec(_T.STRING, GROUP_NAME, lambda view: view.name, settable=True, default=""),
+    _P.DATE_CREATED: ObjectPropertySpec(
+        _T.STRING,
+        GROUP_FILE,
+        lambda view: encode_datetime(created(view)),
+        default="",
+        form=DateTimeForm(),
+    ),
+    _P.DATE_MODIFIED: ObjectPropertySpec(
+        _T.STRING,
+        GROUP_FILE,
+        lambda view: encode_datetime(view.stat.modified),
+        settable=True,
+        default="",
+        form=DateTimeForm(),
+    ),
+    _P.PARENT_OBJECT: ObjectPropertySpec(_T.UINT32, GROUP_PLACE, lambda view: view.node.parent_handle),
+    _P.PERSISTENT_UNIQUE_ID: ObjectPropertySpec(_T.UINT128, GROUP_PLACE, _unique_id),
+    _P.NAME: ObjectPropertySpec(_T.STRING, GROUP_NAME, lambda view: view.name, default=""),
+    _P.NON_CONSUMABLE: ObjectPropertySpec(_T.UINT8, GROUP_FILE, lambda _view: 0),
+    _P.DISPLAY_NAME: ObjectPropertySpec(_T.STRING, GROUP_NAME, lambda view: view.name, default=""),
+}
+"""The object properties by code; every format has all of them."""
+
+
+def row(code: int) -> ObjectPropertySpec:
+    """The row of a property.
+
+    Raises:
+        MtpError: OBJECT_PROP_NOT_SUPPORTED.
+    """
+    try:
+        return OBJECT_PROPERTIES[code]
+    except KeyError:
+        raise MtpError(ResponseCode.OBJECT_PROP_NOT_SUPPORTED, f"object property {code:#06x}") from None
+
+
+def describe(code: int) -> bytes:
+    """The ObjectPropDesc dataset.
+
+    Raises:
+        MtpError: OBJECT_PROP_NOT_SUPPORTED.
+    """
+    spec = row(code)
+    return ObjectPropDesc(code, spec.kind, spec.settable, spec.default, spec.group, spec.form).encode()
+
+
+def encode_value(code: int, view: ObjectView) -> bytes:
+    """An object's value as bytes.
+
+    Raises:
+        MtpError: OBJECT_PROP_NOT_SUPPORTED.
+    """
+    spec = row(code)
+    return ENCODERS[spec.kind](spec.read(view))
+
+
+class PropertyList:
+    """Collects the rows of a GetObjectPropList (MTP 1.1, 5.3.2.3)."""
+
+    def __init__(self, codes: Sequence[int]) -> None:
+        self._columns = [
+            (struct.pack("<HH", code, spec.kind), ENCODERS[spec.kind], spec.read)
+            for code in codes
+            for spec in [OBJECT_PROPERTIES[code]]
+        ]
+        self._parts: list[bytes] = [b""]
+        self._objects = 0
+
+    def extend(self, views: Iterable[ObjectView]) -> None:
+        """Add the rows of some objects."""
+        pack = struct.Struct("<I").pack
+        parts = self._parts
+        for view in views:
+            handle = pack(view.handle)
+            for head, encode, read in self._columns:
+                parts += (handle, head, encode(read(view)))
+            self._objects += 1
+
+    def encode(self) -> bytes:
+        """The dataset."""
+        self._parts[0] = struct.pack("<I", self._objects * len(self._columns))
+        return b"".join(self._parts)

@@ -1,0 +1,86 @@
+"""The device and its session: DeviceInfo, OpenSession, CloseSession, device properties (MTP 1.1, D.2.1-3, 20-22)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from usbredir_mtp.mtp.codes import EventCode, OperationCode, ResponseCode
+from usbredir_mtp.mtp.datasets import DeviceInfo
+from usbredir_mtp.mtp.device_properties import DEVICE_PROPERTIES
+from usbredir_mtp.mtp.errors import MtpError
+from usbredir_mtp.mtp.formats import PLAYBACK_FORMATS
+from usbredir_mtp.mtp.operation import Operation, Parameters, Reply, data_reply, takes_dataset
+
+if TYPE_CHECKING:
+    from usbredir_mtp.mtp.responder import Responder
+    from usbredir_mtp.mtp.storage import Buffer
+
+VENDOR_EXTENSIONS = "microsoft.com: 1.0; android.com: 1.0"
+"""libmtp takes an element that ends in ';' for Android and then leaves GetObjectPropList alone; go-mtpfs looks for the
+bare text. Without the last ';' both are content."""
+
+EVENTS = (
+    EventCode.OBJECT_ADDED,
+    EventCode.OBJECT_REMOVED,
+    EventCode.OBJECT_INFO_CHANGED,
+)
+
+
+def get_device_info(responder: Responder, _parameters: Parameters) -> Reply:
+    """GetDeviceInfo: the one operation besides OpenSession that needs no session."""
+    identity = responder.identity
+    info = DeviceInfo(
+        operations=list(responder.operations),
+        events=EVENTS,
+        device_properties=list(DEVICE_PROPERTIES),
+        playback_formats=PLAYBACK_FORMATS,
+        manufacturer=identity.manufacturer,
+        model=identity.model,
+        device_version=identity.device_version,
+        serial_number=identity.serial_number,
+        vendor_extensions=VENDOR_EXTENSIONS,
+    )
+    return data_reply(info.encode())
+
+
+def open_session(responder: Responder, parameters: Parameters) -> Reply:
+    """OpenSession(session id)."""
+    session_id = parameters[0]
+    if session_id == 0:
+        raise MtpError(ResponseCode.INVALID_PARAMETER, "session id 0")
+    if responder.session is not None:
+        return Reply(code=ResponseCode.SESSION_ALREADY_OPEN, parameters=(responder.session.session_id,))
+    responder.open_session(session_id)
+    return Reply()
+
+
+def close_session(responder: Responder, _parameters: Parameters) -> Reply:
+    """CloseSession."""
+    responder.close_session()
+    return Reply()
+
+
+def get_device_prop_desc(responder: Responder, parameters: Parameters) -> Reply:
+    """GetDevicePropDesc(property)."""
+    return data_reply(responder.properties.describe(parameters[0]))
+
+
+def get_device_prop_value(responder: Responder, parameters: Parameters) -> Reply:
+    """GetDevicePropValue(property)."""
+    return data_reply(responder.properties.value(parameters[0]))
+
+
+def set_device_prop_value(responder: Responder, parameters: Parameters, data: Buffer) -> Reply:
+    """SetDevicePropValue(property), then its value."""
+    responder.properties.set(parameters[0], data)
+    return Reply()
+
+
+OPERATIONS: dict[int, Operation] = {
+    OperationCode.GET_DEVICE_INFO: Operation(get_device_info, needs_session=False),
+    OperationCode.OPEN_SESSION: Operation(open_session, needs_session=False),
+    OperationCode.CLOSE_SESSION: Operation(close_session),
+    OperationCode.GET_DEVICE_PROP_DESC: Operation(get_device_prop_desc),
+    OperationCode.GET_DEVICE_PROP_VALUE: Operation(get_device_prop_value),
+    OperationCode.SET_DEVICE_PROP_VALUE: takes_dataset(set_device_prop_value),
+}

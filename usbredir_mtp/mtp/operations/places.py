@@ -1,0 +1,69 @@
+"""Where an initiator wants an object to be: shared by the operations that make, move and copy objects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from usbredir_mtp.mtp.codes import ALL_HANDLES, ResponseCode
+from usbredir_mtp.mtp.errors import MtpError
+
+if TYPE_CHECKING:
+    from usbredir_mtp.mtp.objects import Node, ObjectTable
+    from usbredir_mtp.mtp.storage import Path, Storage
+
+
+def destination(objects: ObjectTable, storage_id: int, parent: int) -> Node:
+    """The folder that (storage, parent) names; the storage may be 0 if the parent says it, or for the first one.
+
+    Raises:
+        MtpError: INVALID_STORAGE_ID, INVALID_PARENT_OBJECT, STORE_READ_ONLY.
+    """
+    folder = _root(objects, storage_id) if parent in {0, ALL_HANDLES} else _parent(objects, parent)
+    root, storage, _ = objects.locate(folder)
+    if storage_id not in {0, root.storage_id}:
+        raise MtpError(ResponseCode.INVALID_PARENT_OBJECT, f"the parent is not in storage {storage_id:#010x}")
+    if storage.read_only:
+        raise MtpError(ResponseCode.STORE_READ_ONLY)
+    return folder
+
+
+def _root(objects: ObjectTable, storage_id: int) -> Node:
+    if storage_id:
+        return objects.root(storage_id)
+    for candidate, storage in objects.storages.items():
+        if not storage.read_only:
+            return objects.root(candidate)
+    raise MtpError(ResponseCode.STORE_READ_ONLY, "no storage can be written to")
+
+
+def _parent(objects: ObjectTable, handle: int) -> Node:
+    try:
+        folder = objects.get(handle)
+    except MtpError as error:
+        raise MtpError(ResponseCode.INVALID_PARENT_OBJECT, error.detail) from error
+    if not folder.folder:
+        raise MtpError(ResponseCode.INVALID_PARENT_OBJECT, f"handle {handle:#x} is a file")
+    return folder
+
+
+def writable(objects: ObjectTable, node: Node) -> tuple[Storage, Path]:
+    """The storage and path of an object that is about to be changed.
+
+    Raises:
+        MtpError: STORE_READ_ONLY.
+    """
+    _, storage, path = objects.locate(node)
+    if storage.read_only:
+        raise MtpError(ResponseCode.STORE_READ_ONLY)
+    return storage, path
+
+
+def place(node: Node) -> tuple[Node, str]:
+    """The folder and the name of an object.
+
+    Raises:
+        MtpError: INVALID_OBJECT_HANDLE if it was removed meanwhile.
+    """
+    if node.parent is None:
+        raise MtpError(ResponseCode.INVALID_OBJECT_HANDLE, f"{node.name!r} is gone")
+    return node.parent, node.name

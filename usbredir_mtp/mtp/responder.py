@@ -1,0 +1,231 @@
+"""The responder: takes one command at a time, runs it, and answers through a channel. It only dispatches.
+
+Plain blocking code for one thread per session; what carries the bytes is behind `Channel`.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Protocol, cast
+
+from usbredir_mtp.mtp.codes import OperationCode, ResponseCode
+from usbredir_mtp.mtp.containers import (
+    MAX_PARAMETERS,
+    Command,
+    encode_data_header,
+    encode_event,
+    encode_response,
+)
+from usbredir_mtp.mtp.device_properties import DeviceProperties
+from usbredir_mtp.mtp.errors import MtpError, TransactionCancelled, response_code
+from usbredir_mtp.mtp.operation import Operation, Parameters, Reply
+from usbredir_mtp.mtp.operations import OPERATIONS
+from usbredir_mtp.mtp.state import MtpSession
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from usbredir_mtp.mtp.identity import ResponderIdentity
+    from usbredir_mtp.mtp.objects import ObjectEvent, ObjectTable
+    from usbredir_mtp.mtp.storage import Buffer, DataSink, DataSource
+
+logger = logging.getLogger(__name__)
+
+FIRST_BLOCK = 256 << 10
+"""Bytes read before the first byte leaves: small, so that it leaves soon, and enough for most files."""
+BLOCK = 1 << 20
+"""Bytes read at a time after that."""
+
+NO_TRANSACTION = 0xFFFFFFFF
+"""The transaction of events that belong to none (MTP 1.1, 4.8)."""
+
+
+class Channel(Protocol):
+    """What the responder needs of the way to its initiator.
+
+    Every method raises `TransactionCancelled` when the transaction was given up meanwhile.
+    """
+
+    def receive(self) -> Buffer | None:
+        """The next piece of the initiator's data phase; None at its end.
+
+        Raises:
+            MtpError: INCOMPLETE_TRANSFER if it ended early.
+        """
+
+    def send(self, data: Buffer) -> None:
+        """A piece of a container; may wait until there is room."""
+
+    def end(self) -> None:
+        """The container that was being sent is complete."""
+
+    def check(self) -> None:
+        """Only look whether the transaction was cancelled."""
+
+
+class Responder:
+    """One virtual device's responder.
+
+    Attributes:
+        objects: The table, shared with other responders.
+        session: The open session, None outside of one.
+        properties: The device properties' values.
+        emit: Takes the events' containers, from any thread.
+    """
+
+    def __init__(
+        self,
+        objects: ObjectTable,
+        identity: ResponderIdentity,
+        emit: Callable[[bytes], None] = lambda _event: None,
+        operations: Mapping[int, Operation] = OPERATIONS,
+    ) -> None:
+        self.objects = objects
+        self.identity = identity
+        self.properties = DeviceProperties(identity)
+        self.session: MtpSession | None = None
+        self.operations = operations
+        self.emit = emit
+        self._channel: Channel | None = None
+
+    def execute(self, command: Command, channel: Channel) -> None:
+        """Run one transaction to its end.
+
+        Raises:
+            TransactionCancelled: it was given up; whatever it had begun is undone, and nothing more is sent.
+        """
+        self._channel = channel
+        try:
+            with ExitStack() as stack:
+                reply = self._perform(command, channel, stack)
+                code = reply.code
+                if reply.source is not None:
+                    code = self._send_data(command, reply.source, channel) or code
+                channel.send(encode_response(code, command.transaction, reply.parameters))
+                channel.end()
+        finally:
+            self._channel = None
+
+    def checkpoint(self) -> None:
+        """For handlers that take long: raises `TransactionCancelled` when the initiator no longer waits."""
+        if self._channel is not None:
+            self._channel.check()
+
+    def open_session(self, session_id: int) -> None:
+        """Begin a session."""
+        self.session = MtpSession(session_id)
+
+    def close_session(self) -> None:
+        """End the session, if there is one, and all that was open in it."""
+        session, self.session = self.session, None
+        if session is None:
+            return
+        if session.pending is not None:
+            self.objects.release(session.pending.folder, session.pending.name)
+        for editor in session.editors.values():
+            editor.close()
+
+    def require_session(self) -> MtpSession:
+        """The open session.
+
+        Raises:
+            MtpError: SESSION_NOT_OPEN.
+        """
+        if self.session is None:
+            raise MtpError(ResponseCode.SESSION_NOT_OPEN)
+        return self.session
+
+    def notify(self, event: ObjectEvent, /) -> None:
+        """Pass an event of the object table on, if there is a session in which it means anything."""
+        if self.session is not None:
+            self.emit(encode_event(event.code, NO_TRANSACTION, (event.handle,)))
+
+    def _perform(self, command: Command, channel: Channel, stack: ExitStack) -> Reply:
+        try:
+            operation = self._lookup(command)
+            if operation.open_sink is None:
+                reply = operation.handler(self, _padded(command))
+            else:
+                sink = self._receive_data(operation, command, channel, stack)
+                reply = operation.handler(self, _padded(command), sink)
+        except (MtpError, OSError) as error:
+            logger.info("%s: %s", _name(command), error)
+            return Reply(code=response_code(error))
+        except TransactionCancelled:
+            raise
+        except Exception:
+            logger.exception("a fault of usbredir-mtp's, please report it: %s", _name(command))
+            return Reply(code=ResponseCode.GENERAL_ERROR)
+        if reply.source is not None:
+            stack.callback(reply.source.close)
+        logger.debug("%s%s: %s", _name(command), command.parameters, reply.code.name)
+        return reply
+
+    def _lookup(self, command: Command) -> Operation:
+        operation = self.operations.get(command.code)
+        if operation is None:
+            raise MtpError(ResponseCode.OPERATION_NOT_SUPPORTED)
+        if operation.needs_session:
+            self.require_session()
+        return operation
+
+    def _receive_data(self, operation: Operation, command: Command, channel: Channel, stack: ExitStack) -> DataSink:
+        """Take the data phase to its end; data for an operation that fails is read and dropped (MTP 1.1, 4.6)."""
+        sink: DataSink | None = None
+        failure: MtpError | OSError | None = None
+        try:
+            assert operation.open_sink is not None
+            sink = operation.open_sink(self, _padded(command))
+            stack.callback(sink.abort)
+        except (MtpError, OSError) as error:
+            failure = error
+        while (data := channel.receive()) is not None:
+            if failure is None and sink is not None:
+                try:
+                    sink.write(data)
+                except (MtpError, OSError) as error:
+                    failure = error
+                    sink.abort()
+        if failure is not None:
+            raise failure
+        return cast("DataSink", sink)
+
+    def _send_data(self, command: Command, source: DataSource, channel: Channel) -> ResponseCode | None:
+        """Send the data phase; returns a response code if it could not be completed."""
+        failure: ResponseCode | None = None
+        left, block = source.length, FIRST_BLOCK
+        started = False
+        while True:
+            try:
+                data = source.read(min(block, left)) if left else b""
+            except (MtpError, OSError) as error:
+                logger.info("%s: %s", _name(command), error)
+                data, failure = b"", response_code(error)
+            if failure is not None and not started:
+                return failure  # nothing has left yet: the response alone says it
+            if not started:
+                channel.send(encode_data_header(command.code, command.transaction, source.length))
+                started = True
+            if data:
+                channel.send(data)
+                left -= len(data)
+            if not data or not left:
+                break
+            block = BLOCK
+        channel.end()
+        if failure is None and left:
+            failure = ResponseCode.INCOMPLETE_TRANSFER
+        return failure
+
+
+def _padded(command: Command) -> Parameters:
+    padding = (0,) * (MAX_PARAMETERS - len(command.parameters))
+    return cast("Parameters", command.parameters + padding)
+
+
+def _name(command: Command) -> str:
+    try:
+        return OperationCode(command.code).name
+    except ValueError:
+        return f"operation {command.code:#06x}"
