@@ -1,0 +1,245 @@
+"""Network I/O: the only importer of asyncio and uvloop. Listens, and gives each connection a session."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, cast
+
+from usbredir_mtp.protocol.errors import RemoteProtocolError
+from usbredir_mtp.session import Buffer, Phone, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+    from typing import Any
+
+    from usbredir_mtp.mtp.objects import ObjectTable
+
+logger = logging.getLogger(__name__)
+
+HELLO_TIMEOUT = 10.0
+"""Seconds until a peer must have said hello. QEMU does so at once; after a live migration it never will, and a new
+connection is what it needs."""
+
+ACK_TIMEOUT = 2.0
+"""Seconds for a guest to acknowledge the unplugging: a paused VM does not."""
+
+GRACE = 10.0
+"""Seconds for running transactions to end at shutdown."""
+
+_BUSY_INTERVAL = 0.02
+
+RECEIVE_BUFFER = 256 << 10
+"""Bytes read from a socket at once: the packet of a large upload in few calls."""
+
+WRITE_HIGH = 2 << 20
+"""Bytes that may wait in a socket's write buffer before the device pauses: two of the largest transfers that guests
+use; what a peer that does not read can cost."""
+
+
+class Server:
+    """Serves one phone to any number of guests.
+
+    Args:
+        objects: What is shared.
+        phone: What the guests see.
+    """
+
+    def __init__(self, objects: ObjectTable, phone: Phone | None = None) -> None:
+        self.objects = objects
+        self.phone = phone or Phone()
+        self._links: set[_Link] = set()
+        self._server: asyncio.Server | None = None
+
+    async def listen(self, host: str, port: int) -> list[tuple[str, int]]:
+        """Accept connections; returns the addresses (with port 0, the port that was free).
+
+        Raises:
+            OSError: the address cannot be had.
+        """
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Link(self, loop), host, port)
+        return [sock.getsockname()[:2] for sock in self._server.sockets]
+
+    async def shut_down(self) -> None:
+        """Accept no more, let running transactions end, unplug the devices, close."""
+        if self._server is not None:
+            self._server.close()
+        await _until(lambda: not any(link.session.busy for link in self._links), GRACE)
+        for link in list(self._links):
+            link.session.unplug()
+        await _until(lambda: not self._links, ACK_TIMEOUT)
+        for link in list(self._links):
+            logger.warning("%s: did not acknowledge the unplugging", link.session.name)
+            link.abort()
+        await _until(lambda: not self._links, ACK_TIMEOUT)
+
+    def add(self, link: _Link) -> None:
+        """A connection was made."""
+        self._links.add(link)
+
+    def remove(self, link: _Link) -> None:
+        """A connection is gone."""
+        self._links.discard(link)
+
+
+async def _until(condition: Callable[[], bool], seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while not condition():  # noqa: ASYNC110  (a few conditions, at shutdown only)
+                await asyncio.sleep(_BUSY_INTERVAL)
+
+
+class _Link(asyncio.BufferedProtocol):
+    """One connection: the thin shell around a session, and its transport."""
+
+    def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
+        self._server = server
+        self._loop = loop
+        self._buffer = bytearray(RECEIVE_BUFFER)
+        self._view = memoryview(self._buffer)
+        self._transport: asyncio.Transport
+        self._reading = True
+        self._hello_timer: asyncio.TimerHandle | None = None
+        self.session: Session
+
+    # -- asyncio's side --------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=WRITE_HIGH)
+        _disable_nagle(transport)
+        name = _peer_name(transport)
+        logger.info("%s: connected", name)
+        self.session = Session(self._server.objects, self._server.phone, self, self._post, name)
+        self._server.add(self)
+        self._hello_timer = self._loop.call_later(HELLO_TIMEOUT, self._check_hello)
+        self.session.start()
+
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        return self._view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._guard(self.session.receive, self._view[:nbytes])
+
+    def pause_writing(self) -> None:
+        self._guard(self.session.pause_writing)
+
+    def resume_writing(self) -> None:
+        self._guard(self.session.resume_writing)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._hello_timer is not None:
+            self._hello_timer.cancel()
+        logger.info("%s: disconnected%s", self.session.name, f": {exc}" if exc else "")
+        self.session.closed()
+        self._server.remove(self)
+
+    # -- the session's side (see session.Transport) ------------------------------------------------------------------
+
+    def write(self, buffers: Sequence[Buffer]) -> None:
+        self._transport.writelines(buffers)
+
+    def pause_reading(self) -> None:
+        if self._reading and not self._transport.is_closing():
+            self._reading = False
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self._reading and not self._transport.is_closing():
+            self._reading = True
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        self._transport.close()
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def abort(self) -> None:
+        """Close without waiting for anything."""
+        self.session.closed()
+        self._transport.abort()
+
+    def _post(self, function: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody is left to care
+            self._loop.call_soon_threadsafe(self._guard, function)
+
+    def _guard(self, function: Callable[..., None], *args: object) -> None:
+        """Call into the session: what goes wrong there costs this guest its connection, and nothing else."""
+        try:
+            function(*args)
+        except RemoteProtocolError as error:
+            logger.warning("%s: breaks the protocol and is disconnected: %s", self.session.name, error)
+            self.abort()
+        except Exception:
+            logger.exception("%s: disconnected; a fault of usbredir-mtp's, please report it", self.session.name)
+            self.abort()
+
+    def _check_hello(self) -> None:
+        if not self.session.greeted:
+            logger.warning("%s: no hello within %g s, disconnected", self.session.name, HELLO_TIMEOUT)
+            self.abort()
+
+
+def _disable_nagle(transport: asyncio.BaseTransport) -> None:
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _peer_name(transport: asyncio.BaseTransport) -> str:
+    peer = transport.get_extra_info("peername")
+    return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "guest"
+
+
+async def serve(server: Server, host: str, port: int, ready: Callable[[list[tuple[str, int]]], None]) -> None:
+    """Listen until SIGINT or SIGTERM, then shut down; a second signal ends that at once.
+
+    Args:
+        server: What to serve.
+        host: Address to listen on.
+        port: Port, 0 for a free one.
+        ready: Called with the addresses once connections are accepted.
+
+    Raises:
+        OSError: the address cannot be had.
+        KeyboardInterrupt: the second signal.
+    """
+    loop = asyncio.get_running_loop()
+    stop, stop_now = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (stop_now if stop.is_set() else stop).set()
+
+    addresses = await server.listen(host, port)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    ready(addresses)
+    await stop.wait()
+    logger.info("unplugging")
+    shutting_down = asyncio.ensure_future(server.shut_down())
+    at_once = asyncio.ensure_future(stop_now.wait())
+    await asyncio.wait({shutting_down, at_once}, return_when=asyncio.FIRST_COMPLETED)
+    at_once.cancel()
+    if not shutting_down.done():
+        shutting_down.cancel()
+        raise KeyboardInterrupt
+
+
+def run(main: Coroutine[Any, Any, None], loop: str = "auto") -> None:
+    """Run `main` on an event loop: "uvloop", "asyncio", or "auto" for uvloop where it is installed."""
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    if loop != "asyncio" and sys.platform != "win32":
+        try:
+            import uvloop  # noqa: PLC0415  (not on every platform, and not needed where it is turned off)
+        except ImportError:
+            if loop == "uvloop":
+                raise
+        else:
+            factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main)
