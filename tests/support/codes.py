@@ -1,0 +1,135 @@
+"""Numbers of MTP 1.1 that tests speak of, written apart from the package's own."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+ALL = 0xFFFFFFFF
+"""All storages, all objects, or the root: as each operation says."""
+
+
+class Op(IntEnum):
+    """Operations (appendix D; Android's extensions at 95C1)."""
+
+    GET_DEVICE_INFO = 0x1001
+    OPEN_SESSION = 0x1002
+    CLOSE_SESSION = 0x1003
+    GET_STORAGE_IDS = 0x1004
+    GET_STORAGE_INFO = 0x1005
+    GET_NUM_OBJECTS = 0x1006
+    GET_OBJECT_HANDLES = 0x1007
+    GET_OBJECT_INFO = 0x1008
+    GET_OBJECT = 0x1009
+    DELETE_OBJECT = 0x100B
+    SEND_OBJECT_INFO = 0x100C
+    SEND_OBJECT = 0x100D
+    GET_DEVICE_PROP_DESC = 0x1014
+    GET_DEVICE_PROP_VALUE = 0x1015
+    SET_DEVICE_PROP_VALUE = 0x1016
+    MOVE_OBJECT = 0x1019
+    COPY_OBJECT = 0x101A
+    GET_PARTIAL_OBJECT = 0x101B
+    GET_PARTIAL_OBJECT_64 = 0x95C1
+    SEND_PARTIAL_OBJECT = 0x95C2
+    TRUNCATE_OBJECT = 0x95C3
+    BEGIN_EDIT_OBJECT = 0x95C4
+    END_EDIT_OBJECT = 0x95C5
+    GET_OBJECT_PROPS_SUPPORTED = 0x9801
+    GET_OBJECT_PROP_DESC = 0x9802
+    GET_OBJECT_PROP_VALUE = 0x9803
+    SET_OBJECT_PROP_VALUE = 0x9804
+    GET_OBJECT_PROP_LIST = 0x9805
+
+
+class Rc(IntEnum):
+    """Responses (appendix F)."""
+
+    OK = 0x2001
+    GENERAL_ERROR = 0x2002
+    SESSION_NOT_OPEN = 0x2003
+    INVALID_TRANSACTION_ID = 0x2004
+    OPERATION_NOT_SUPPORTED = 0x2005
+    PARAMETER_NOT_SUPPORTED = 0x2006
+    INCOMPLETE_TRANSFER = 0x2007
+    INVALID_STORAGE_ID = 0x2008
+    INVALID_OBJECT_HANDLE = 0x2009
+    DEVICE_PROP_NOT_SUPPORTED = 0x200A
+    INVALID_OBJECT_FORMAT_CODE = 0x200B
+    STORE_FULL = 0x200C
+    OBJECT_WRITE_PROTECTED = 0x200D
+    STORE_READ_ONLY = 0x200E
+    ACCESS_DENIED = 0x200F
+    PARTIAL_DELETION = 0x2012
+    STORE_NOT_AVAILABLE = 0x2013
+    SPECIFICATION_BY_FORMAT_UNSUPPORTED = 0x2014
+    NO_VALID_OBJECT_INFO = 0x2015
+    DEVICE_BUSY = 0x2019
+    INVALID_PARENT_OBJECT = 0x201A
+    INVALID_DEVICE_PROP_FORMAT = 0x201B
+    INVALID_DEVICE_PROP_VALUE = 0x201C
+    INVALID_PARAMETER = 0x201D
+    SESSION_ALREADY_OPEN = 0x201E
+    TRANSACTION_CANCELLED = 0x201F
+    INVALID_OBJECT_PROP_CODE = 0xA801
+    INVALID_OBJECT_PROP_FORMAT = 0xA802
+    INVALID_OBJECT_PROP_VALUE = 0xA803
+    INVALID_DATASET = 0xA806
+    SPECIFICATION_BY_GROUP_UNSUPPORTED = 0xA807
+    SPECIFICATION_BY_DEPTH_UNSUPPORTED = 0xA808
+    OBJECT_TOO_LARGE = 0xA809
+    OBJECT_PROP_NOT_SUPPORTED = 0xA80A
+
+
+class Ev(IntEnum):
+    """Events (appendix G)."""
+
+    OBJECT_ADDED = 0x4002
+    OBJECT_REMOVED = 0x4003
+    DEVICE_PROP_CHANGED = 0x4006
+    OBJECT_INFO_CHANGED = 0x4007
+
+
+class Format(IntEnum):
+    """Object formats (appendix A)."""
+
+    ANY = 0
+    UNDEFINED = 0x3000
+    FOLDER = 0x3001
+    TEXT = 0x3004
+    JPEG = 0x3801
+
+
+class Prop(IntEnum):
+    """Object properties (appendix B) and one device property (appendix C)."""
+
+    STORAGE_ID = 0xDC01
+    FORMAT = 0xDC02
+    PROTECTION = 0xDC03
+    SIZE = 0xDC04
+    FILE_NAME = 0xDC07
+    CREATED = 0xDC08
+    MODIFIED = 0xDC09
+    PARENT = 0xDC0B
+    UNIQUE_ID = 0xDC41
+    NAME = 0xDC44
+    NON_CONSUMABLE = 0xDC4F
+    FRIENDLY_NAME = 0xD402
+
+
+REQUIRED_PROPS = (
+    Prop.STORAGE_ID,
+    Prop.FORMAT,
+    Prop.PROTECTION,
+    Prop.SIZE,
+    Prop.FILE_NAME,
+    Prop.PARENT,
+    Prop.UNIQUE_ID,
+    Prop.NAME,
+    Prop.NON_CONSUMABLE,
+)
+"""What Microsoft's requirements want of every object."""
+
+
+def name(code: int) -> str:
+    """A response code's name, or its number."""
+    return Rc(code).name if code in set(Rc) else f"{code:#06x}"
