@@ -104,12 +104,21 @@ class _IdType(click.ParamType[int]):
 def command(**options: Any) -> None:
     """Share folders with virtual machines as a virtual MTP phone, over usbredir."""
     _set_up_logging(-1 if options["quiet"] else options["verbose"])
+    exports, phone = configure(options)
+    _serve(options, exports, phone)
+
+
+def configure(options: dict[str, Any]) -> tuple[list[Export], Phone]:
+    """What the command line's options ask for.
+
+    Raises:
+        click.UsageError: they contradict what a device can be.
+    """
     exports = [parse_export(text, read_only=options["read_only"]) for text in options["exports"]]
     try:
-        phone = _phone(options, exports)
+        return exports, _phone(options, exports)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    _serve(options, exports, phone)
 
 
 def _serve(options: dict[str, Any], exports: list[Export], phone: Phone) -> None:

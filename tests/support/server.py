@@ -1,27 +1,27 @@
-"""The program itself for tests: started by its own command line, spoken to over its socket."""
+"""The server for tests: configured by its own command line, spoken to over its socket."""
 
 from __future__ import annotations
 
-import queue
-import re
+import asyncio
+import logging
 import socket
-import subprocess
-import sys
 import threading
-import time
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from tests.interop.libusbredirparser import GuestParser, is_available
 from tests.support.initiator import Initiator, OutStyle
 from tests.support.usbredir import ALL_CAPS, Cap, Guest
+from usbredir_mtp import cli
+from usbredir_mtp import server as program
+from usbredir_mtp.exports import open_exports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-ADDRESS = re.compile(r"127\.0\.0\.1(?::|,port=)(\d+)")
 START_TIMEOUT = 20.0
 STOP_TIMEOUT = 10.0
 
@@ -45,10 +45,12 @@ class Server:
     Attributes:
         port: Where it listens on 127.0.0.1.
         guests: Closes the guests when the server's block ends.
+        made: The guests.
     """
 
     port: int
     guests: ExitStack = field(default_factory=ExitStack)
+    made: list[Guest] = field(default_factory=list)
 
     def socket(self) -> socket.socket:
         """A new connection, no byte sent."""
@@ -59,7 +61,9 @@ class Server:
 
     def connect(self, caps: Cap = ALL_CAPS, *, split: int | None = None) -> Guest:
         """A new usb-guest, no byte sent."""
-        return Guest(self.socket(), caps, split=split)
+        guest = Guest(self.socket(), caps, split=split)
+        self.made.append(guest)
+        return guest
 
     def attach(self, caps: Cap = ALL_CAPS, *, split: int | None = None) -> Guest:
         """A new usb-guest with its device plugged in and configured."""
@@ -87,42 +91,81 @@ class Server:
         return mtp
 
 
-def _follow(stream: IO[str], lines: queue.Queue[str | None]) -> None:
-    for line in stream:
-        print("server:", line, end="")
-        lines.put(line)
-    lines.put(None)
+class _Faults(logging.Handler):
+    """Collects what the server reports as its own fault: a peer must never be able to cause that."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info:
+            self.texts.append(self.format(record))
 
 
-def _port(lines: queue.Queue[str | None]) -> int:
-    deadline = time.monotonic() + START_TIMEOUT
-    while True:
-        line = lines.get(timeout=max(0.0, deadline - time.monotonic()))
-        assert line is not None, "the server ended"
-        if match := ADDRESS.search(line):
-            return int(match[1])
+async def _serve(server: program.Server, started: Future[int], stop: Future[asyncio.Event]) -> None:
+    event = asyncio.Event()
+    stop.set_result(event)
+    try:
+        [(_, port)] = await server.listen("127.0.0.1", 0)
+        server.objects.watch()
+    except BaseException as error:
+        started.set_exception(error)
+        raise
+    started.set_result(port)
+    await event.wait()
+    await server.shut_down()
 
 
 @contextmanager
 def running_server(exports: Sequence[Path | Export], *options: str) -> Iterator[Server]:
-    """The program serving `exports` with more command line options; it must end well on SIGTERM."""
-    command = [sys.executable, "-u", "-m", "usbredir_mtp", "--port", "0", *options]
-    for export in exports:
-        command += ["--export", str(export)]
-    lines: queue.Queue[str | None] = queue.Queue()
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        assert process.stdout is not None
-        follower = threading.Thread(target=_follow, args=(process.stdout, lines))
-        follower.start()
-        try:
-            server = Server(_port(lines))
-            with server.guests:
-                yield server
-            process.terminate()
-            assert process.wait(STOP_TIMEOUT) == 0, f"exit status {process.returncode}"
-        finally:
-            process.kill()
-            follower.join()
+    """The server as the command line sets it up, on a thread of this process; it must end well.
+
+    That the program starts, prints and ends as it should is shown by tests/test_program.py, in a process of its own.
+    """
+    arguments = [*options, *(word for export in exports for word in ("--export", str(export)))]
+    context = cli.command.make_context("usbredir-mtp", arguments)
+    folders, device = cli.configure(context.params)
+    objects = open_exports(folders)
+    faults = _Faults()
+    logging.getLogger("usbredir_mtp").addHandler(faults)
+    started: Future[int] = Future()
+    stop: Future[asyncio.Event] = Future()
+    loops: Future[asyncio.AbstractEventLoop] = Future()
+
+    async def main() -> None:
+        loops.set_result(asyncio.get_running_loop())
+        await _serve(program.Server(objects, device), started, stop)
+
+    thread = threading.Thread(target=program.run, args=(main(), context.params["loop"]), name="server")
+    thread.start()
+    try:
+        server = Server(started.result(START_TIMEOUT))
+        with server.guests:
+            yield server
+    finally:
+        loops.result().call_soon_threadsafe(stop.result().set)
+        thread.join(STOP_TIMEOUT)
+        objects.close()
+        logging.getLogger("usbredir_mtp").removeHandler(faults)
+    assert not thread.is_alive(), "the server did not end"
+    assert not faults.texts, faults.texts
+    for guest in server.made:
+        _judge(guest)
+
+
+def _judge(guest: Guest) -> None:
+    """Every byte that a guest was sent, in every scenario, is what libusbredirparser takes without a word."""
+    if not is_available():
+        return
+    caps = guest.caps
+    if Cap.EP_INFO_MAX_PACKET_SIZE not in caps:
+        caps &= ~Cap.BULK_STREAMS  # the library has not the one without the other
+    with GuestParser(int(caps)) as parser:
+        for sent, data in guest.log:
+            if not sent:
+                parser.feed(data)
+        parser.assert_clean()
 
 
 @contextmanager
