@@ -7,6 +7,8 @@ are called from the worker threads of several sessions at once. They raise `OSEr
 
 from __future__ import annotations
 
+import errno
+import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -222,3 +224,41 @@ class Storage(ABC):
 
     def __exit__(self, *_exc: object) -> None:
         self.close()
+
+
+class ReadOnlyStorage(Storage):
+    """A storage that nobody can change: `space`, `scan`, `stat` and `open` are all that is left to write."""
+
+    read_only = True
+
+    def create(self, path: Path, size: int | None) -> Upload:  # noqa: ARG002
+        """Refused."""
+        raise _refusal(path)
+
+    def edit(self, path: Path) -> Editor:
+        """Refused."""
+        raise _refusal(path)
+
+    def make_folder(self, path: Path) -> None:
+        """Refused."""
+        raise _refusal(path)
+
+    def rename(self, old: Path, new: Path) -> None:  # noqa: ARG002
+        """Refused."""
+        raise _refusal(old)
+
+    def remove(self, path: Path) -> None:
+        """Refused."""
+        raise _refusal(path)
+
+    def copy_file(self, old: Path, new: Path, checkpoint: Callable[[], None]) -> None:  # noqa: ARG002
+        """Refused."""
+        raise _refusal(new)
+
+    def set_modified(self, path: Path, modified: int) -> None:  # noqa: ARG002
+        """Refused."""
+        raise _refusal(path)
+
+
+def _refusal(path: Path) -> OSError:
+    return OSError(errno.EROFS, os.strerror(errno.EROFS), path[-1] if path else None)
