@@ -313,6 +313,20 @@ def test_a_root_that_is_removed_and_made_again(
     until(share, listener)
 
 
+def test_a_root_made_again_under_the_number_of_the_old_one(
+    share: Path, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "_identity", lambda root: (1, 2))
+    running = watch_folder(os.path.realpath(share), listener, is_temporary)
+    try:
+        listener.wait(EVERYTHING)
+        share.rmdir()
+        share.mkdir()
+        until(share, listener)
+    finally:
+        running.stop()
+
+
 def test_a_root_that_is_replaced(
     share: Path, listener: Listener, running: FolderWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:

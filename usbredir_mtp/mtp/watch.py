@@ -98,6 +98,7 @@ class FolderWatch:
     is_temporary: Callable[[str], bool]
     _stopped: threading.Event = field(init=False, default_factory=threading.Event)
     _wake: threading.Event = field(init=False, default_factory=threading.Event)
+    _root_gone: threading.Event = field(init=False, default_factory=threading.Event)
     _delivery: threading.RLock = field(init=False, default_factory=threading.RLock)
     _thread: threading.Thread = field(init=False)
 
@@ -137,6 +138,11 @@ class FolderWatch:
         """Note that changes were lost."""
         self._wake.set()
 
+    def root_gone(self) -> None:
+        """Note that the folder that was watched is the root no more."""
+        self._root_gone.set()
+        self._wake.set()
+
     def _run(self) -> None:
         missed = _OverflowHandler(self.missed)
         logger = logging.getLogger("watchdog.observers")
@@ -152,6 +158,7 @@ class FolderWatch:
 
     def _watch_once(self) -> None:
         """Watch the root for as long as it is the same folder."""
+        self._root_gone.clear()
         watched = _identity(self.root)
         observer = None if watched is None else _observe(self.root, _Handler(self))
         if observer is None:
@@ -159,7 +166,8 @@ class FolderWatch:
             return
         try:
             self.deliver(_EVERYTHING)  # whatever happened before we began
-            while not self._stopped.is_set() and _identity(self.root) == watched:
+            # The number of a folder that was removed may be given to the next one: look at both.
+            while not self._root_gone.is_set() and not self._stopped.is_set() and _identity(self.root) == watched:
                 if self._wake.wait(_CHECK_SECONDS):
                     self._catch_up()
         finally:
@@ -190,7 +198,7 @@ class _Handler(FileSystemEventHandler):
             return
         source = self._path(event.src_path)
         if source == ():
-            self.watch.missed()  # the root itself; its state will be looked at
+            self.watch.root_gone()
         elif event.event_type == EVENT_TYPE_MOVED:
             yield from self._moved(source, self._path(event.dest_path), folder=event.is_directory)
         elif source is not None and event.event_type in _KINDS:
