@@ -13,6 +13,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from usbredir_mtp.mtp.device import MtpDevice
 from usbredir_mtp.mtp.identity import ResponderIdentity
 from usbredir_mtp.mtp.objects import ObjectTable
 from usbredir_mtp.mtp.operation import BytesSource
@@ -97,10 +98,9 @@ def main() -> None:
             "machine": {"load.txt": load, "host.txt": host},
         },
     )
-    objects = ObjectTable()
-    objects.add_storage(notes)
-    phone = Phone(mtp=ResponderIdentity(model="Notes", friendly_name="Notes"))
-    run(serve(Server(objects, phone), "127.0.0.1", port, lambda where: print(f"Listening on {where[0]}", flush=True)))
+    device = MtpDevice(ObjectTable(), ResponderIdentity(model="Notes", friendly_name="Notes"))
+    device.add_storage(notes)
+    run(serve(Server(Phone(device)), "127.0.0.1", port, lambda where: print(f"Listening on {where[0]}", flush=True)))
 
 
 if __name__ == "__main__":

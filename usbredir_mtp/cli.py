@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+import platformdirs
 
 from usbredir_mtp import __version__
 from usbredir_mtp.banner import banner
-from usbredir_mtp.device.identity import Identity, stable_serial
-from usbredir_mtp.device.usb import Speed
-from usbredir_mtp.exports import Export, ExportError, open_exports, parse_export
-from usbredir_mtp.mtp.identity import ResponderIdentity
+from usbredir_mtp.config import ConfigError, read_config
+from usbredir_mtp.exports import ExportError, parse_export
 from usbredir_mtp.server import Server, run, serve
-from usbredir_mtp.session import Phone
+from usbredir_mtp.setup import SPEEDS, Setup, configure, exports_of
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+logger = logging.getLogger(__name__)
 
 EXIT_USAGE = 2
 EXIT_START = 3
 """Exit codes, beside 0: the command line is wrong; something failed at start."""
 
 _LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
-_SPEEDS = {speed.name.lower(): speed for speed in (Speed.FULL, Speed.HIGH, Speed.SUPER)}
 
 
 class _ExportType(click.ParamType[str]):
@@ -56,20 +52,46 @@ class _IdType(click.ParamType[int]):
         return self.fail(f"{value!r} is not a number from 0001 to ffff in hexadecimal", param, ctx)
 
 
+def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Let a file say what the command line and the environment do not."""
+    if value is not None:
+        names = {each.name for each in ctx.command.params if each.name}
+        try:
+            settings = read_config(value, names - {"config", "exports", "version"})
+        except ConfigError as error:
+            raise click.BadParameter(str(error), ctx, param) from error
+        ctx.default_map = settings
+    return value
+
+
 @click.command(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 ended by SIGINT or SIGTERM, 2 wrong usage, 3 could not start.",
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "auto_envvar_prefix": "USBREDIR_MTP",
+    },
+    epilog="Every option can be set by an environment variable too: --port by USBREDIR_MTP_PORT. SIGHUP makes the "
+    "program read the exports of --config anew. Exit codes: 0 ended by SIGINT or SIGTERM, 2 wrong usage, 3 could not "
+    "start.",
 )
 @click.option(
     "--export",
     "exports",
     type=_ExportType(),
     multiple=True,
-    required=True,
+    envvar=(),
     help="Folder to share; repeat it for more. NAME is what guests see (default: the folder's name), "
     ":ro keeps them from changing it.",
 )
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    is_eager=True,
+    callback=_read_config,
+    help="TOML file with these options as keys, and an [[export]] table for each folder (path, name, read-only).",
+)
 @click.option("--read-only", is_flag=True, help="Let guests change nothing in any export.")
+@click.option("--allow-format", is_flag=True, help="Let guests remove everything in an export at once.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
@@ -80,7 +102,7 @@ class _IdType(click.ParamType[int]):
 )
 @click.option(
     "--speed",
-    type=click.Choice(list(_SPEEDS)),
+    type=click.Choice(list(SPEEDS)),
     default="high",
     show_default=True,
     help="USB speed of the device. super needs an xHCI controller in the guest.",
@@ -91,6 +113,24 @@ class _IdType(click.ParamType[int]):
 @click.option("--product-name", default="Shared folders", show_default=True, help="Product name.")
 @click.option("--friendly-name", help="Name of the device for its user.  [default: the product name]")
 @click.option("--serial", help="Serial number.  [default: made from this machine and the exports]")
+@click.option(
+    "--time-zone",
+    metavar="ZONE",
+    help="Zone of the guests' clocks, such as UTC or Europe/Berlin: most initiators take a file's time for their "
+    "own local time.  [default: this host's]",
+)
+@click.option(
+    "--windows-names",
+    is_flag=True,
+    help="Show characters that Windows cannot have in names as ones that it can, and store them as what they were.",
+)
+@click.option(
+    "--state-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=platformdirs.user_state_path("usbredir-mtp", appauthor=False),
+    show_default=True,
+    help="Where to keep what guests have set, such as the device's friendly name.",
+)
 @click.option(
     "--loop",
     type=click.Choice(["auto", "uvloop", "asyncio"]),
@@ -104,34 +144,31 @@ class _IdType(click.ParamType[int]):
 def command(**options: Any) -> None:
     """Share folders with virtual machines as a virtual MTP phone, over usbredir."""
     _set_up_logging(-1 if options["quiet"] else options["verbose"])
-    exports, phone = configure(options)
-    _serve(options, exports, phone)
-
-
-def configure(options: dict[str, Any]) -> tuple[list[Export], Phone]:
-    """What the command line's options ask for.
-
-    Raises:
-        click.UsageError: they contradict what a device can be.
-    """
-    exports = [parse_export(text, read_only=options["read_only"]) for text in options["exports"]]
     try:
-        return exports, _phone(options, exports)
+        setup = configure(options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    _serve(options, setup)
 
 
-def _serve(options: dict[str, Any], exports: list[Export], phone: Phone) -> None:
+def _serve(options: dict[str, Any], setup: Setup) -> None:
+    phone, shares = setup.make()
+
     def ready(addresses: list[tuple[str, int]]) -> None:
         if not options["quiet"]:
-            click.echo(banner(exports, addresses))
+            click.echo(banner(setup.exports, addresses))
             sys.stdout.flush()
-        objects.watch()
+        phone.mtp.start()
 
-    objects = open_exports(exports)
-    server = Server(objects, phone)
+    def reload() -> None:
+        try:
+            shares.update(exports_of(options))
+        except (ValueError, OSError) as error:
+            logger.error("not re-read, nothing has changed: %s", error)  # noqa: TRY400  (a user's mistake, no fault)
+
     try:
-        run(serve(server, options["host"], options["port"], ready), options["loop"])
+        shares.update(setup.exports)
+        run(serve(Server(phone), options["host"], options["port"], ready, reload), options["loop"])
     except ImportError as error:
         raise click.UsageError("--loop uvloop: uvloop is not installed (pip install uvloop)") from error
     except OSError as error:
@@ -141,35 +178,7 @@ def _serve(options: dict[str, Any], exports: list[Export], phone: Phone) -> None
     except KeyboardInterrupt:
         sys.exit(1)
     finally:
-        objects.close()
-
-
-def _phone(options: dict[str, Any], exports: Sequence[Export]) -> Phone:
-    serial = options["serial"] or stable_serial(_machine_id(), *(str(export.path) for export in exports))
-    usb = Identity(
-        vendor=options["vendor_id"],
-        product=options["product_id"],
-        manufacturer=options["manufacturer"],
-        product_name=options["product_name"],
-        serial=serial,
-    )
-    mtp = ResponderIdentity(
-        manufacturer=usb.manufacturer,
-        model=usb.product_name,
-        device_version=__version__,
-        serial_number=serial,
-        friendly_name=options["friendly_name"] or usb.product_name,
-    )
-    return Phone(usb, mtp, _SPEEDS[options["speed"]])
-
-
-def _machine_id() -> str:
-    """What tells this machine from others (systemd's machine-id(5)); the host name where there is none."""
-    for path in (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"), Path("/etc/hostname")):
-        with suppress(OSError):
-            if text := path.read_text(encoding="ascii", errors="replace").strip():
-                return text
-    return "unknown"
+        phone.mtp.close()
 
 
 def _set_up_logging(verbosity: int) -> None:

@@ -1,13 +1,22 @@
-"""What the command line exports: its syntax, and the storages that come of it."""
+"""What is exported: its syntax, the storages that come of it, and their coming and going."""
 
 from __future__ import annotations
 
+import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from usbredir_mtp.mtp.folder import FolderStorage
-from usbredir_mtp.mtp.objects import ObjectTable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from usbredir_mtp.mtp.device import MtpDevice
+    from usbredir_mtp.mtp.nodes import Root
+
+logger = logging.getLogger(__name__)
 
 _SYNTAX = re.compile(r"(?:(?P<name>[^/=]+)=)?(?P<path>.+?)(?P<read_only>:ro)?", re.DOTALL)
 
@@ -27,35 +36,68 @@ class Export:
     def __str__(self) -> str:
         return f"{self.name}: {self.path} ({'read-only' if self.read_only else 'read-write'})"
 
+    def open(self) -> FolderStorage:
+        """Its storage.
 
-def parse_export(text: str, *, read_only: bool = False) -> Export:
+        Raises:
+            OSError: the folder is gone, or may not be opened.
+        """
+        return FolderStorage(self.path, description=self.name, read_only=self.read_only)
+
+
+def parse_export(text: str, defaults: Export | None = None) -> Export:
     """An export from `[NAME=]PATH[:ro]`; a folder that bears the whole text as its name comes first.
+
+    Args:
+        text: What the user wrote.
+        defaults: Whose settings hold where the text does not say otherwise.
 
     Raises:
         ExportError: there is no such folder, or it cannot be listed.
     """
+    defaults = defaults or Export("", Path())
     whole = Path(text).expanduser()
     if whole.is_dir():
-        return _export(None, whole, read_only=read_only)
+        return located(defaults, None, whole)
     match = _SYNTAX.fullmatch(text)
     if match is None:
         raise ExportError("the folder is missing: use [NAME=]PATH[:ro]")
-    path = Path(match["path"]).expanduser()
-    return _export(match["name"], path, read_only=read_only or match["read_only"] is not None)
+    read_only = defaults.read_only or match["read_only"] is not None
+    return located(replace(defaults, read_only=read_only), match["name"], Path(match["path"]).expanduser())
 
 
-def _export(name: str | None, path: Path, *, read_only: bool) -> Export:
+def located(settings: Export, name: str | None, path: Path) -> Export:
+    """The export of a folder with these settings.
+
+    Raises:
+        ExportError: there is no such folder, or it cannot be listed.
+    """
     try:
         next(path.iterdir(), None)
     except OSError as error:
         raise ExportError(f"{path}: {error.strerror}") from error
     path = path.resolve()
-    return Export(name or path.name or str(path), path, read_only)
+    return replace(settings, name=name or path.name or str(path), path=path)
 
 
-def open_exports(exports: list[Export]) -> ObjectTable:
-    """The object table over some exports, one storage each."""
-    objects = ObjectTable()
-    for export in exports:
-        objects.add_storage(FolderStorage(export.path, description=export.name, read_only=export.read_only))
-    return objects
+class Shares:
+    """What a device shares at the moment. For one thread at a time."""
+
+    def __init__(self, device: MtpDevice) -> None:
+        self._device = device
+        self._roots: dict[Export, Root] = {}
+
+    def update(self, exports: Iterable[Export]) -> None:
+        """Share these, and no others.
+
+        Raises:
+            OSError: a folder cannot be opened; nothing has changed then.
+        """
+        wanted = dict.fromkeys(exports)
+        opened = {export: export.open() for export in wanted if export not in self._roots}
+        for export in [export for export in self._roots if export not in wanted]:
+            self._device.remove_storage(self._roots.pop(export))
+            logger.info("no longer shared: %s", export)
+        for export, storage in opened.items():
+            self._roots[export] = self._device.add_storage(storage)
+            logger.info("shared: %s", export)

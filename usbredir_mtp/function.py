@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from usbredir_mtp.mtp.codes import ResponseCode
@@ -14,58 +15,72 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from usbredir_mtp.device.device import VirtualDevice
-    from usbredir_mtp.mtp.identity import ResponderIdentity
-    from usbredir_mtp.mtp.objects import ObjectTable
+    from usbredir_mtp.mtp.device import MtpDevice
     from usbredir_mtp.worker import Output
 
 Buffer = bytes | bytearray | memoryview
 
 logger = logging.getLogger(__name__)
 
+EVENT_BURST = 512
+"""Events that may leave at once: QEMU keeps 2,000 for a guest and drops what is more."""
+EVENT_RATE = 1000.0
+"""Events a second after that: what a guest that polls takes."""
+EVENT_PAUSE = 0.1
+"""Seconds until the next ones when these are used up."""
+
 
 class MtpFunction:
     """What is behind the pipes (see `device.Function`). All methods are for one thread, the loop's.
 
     Args:
-        objects: What the responder shares.
-        identity: Who it says it is.
+        device: What the responder shares with others of the same device.
         post: Runs a function on this thread soon; may be called from any thread, also when it is too late.
+        later: Runs a function on this thread after some seconds.
         name: The peer, for the log.
 
     Attributes:
+        unplug: Called when the guest has powered the device down.
         flush: Called after pieces of the responder's output have gone to the device outside of its own calls.
     """
 
     def __init__(
         self,
-        objects: ObjectTable,
-        identity: ResponderIdentity,
+        device: MtpDevice,
         post: Callable[[Callable[[], None]], None],
+        later: Callable[[float, Callable[[], None]], None],
         name: str,
     ) -> None:
-        self._objects = objects
+        self._publisher = device.objects.publisher
         self._post = post
+        self._later = later
         self._name = name
         self._assembler = ContainerAssembler()
-        self._responder = Responder(objects, identity, emit=self._emit)
+        self._responder = Responder(device, self._wake)
         self._worker = Worker(self._responder, self._deliver, self._release, post)
         self._delivered = 0
         self._closed = False
+        self._woken = False
+        self._allowance = float(EVENT_BURST)
+        self._allowed_at = 0.0
         self._device: VirtualDevice
         self.flush: Callable[[], None]
+        self.unplug: Callable[[], None]
 
-    def attach(self, device: VirtualDevice, flush: Callable[[], None]) -> None:
+    def attach(self, device: VirtualDevice, flush: Callable[[], None], unplug: Callable[[], None]) -> None:
         """Begin to serve `device`."""
         self._device = device
         self.flush = flush
+        self.unplug = unplug
         device.bulk_in.on_drain = self._drained
-        self._objects.subscribe(self._responder)
+        device.interrupt.on_ready = self._pump_events
+        self._publisher.subscribe(self._responder)
 
     def close(self) -> None:
         """End: whatever is half done is undone. May be called more than once."""
         if not self._closed:
             self._closed = True
-            self._objects.unsubscribe(self._responder)
+            self._publisher.unsubscribe(self._responder)
             self._worker.close()
 
     def join(self, timeout: float) -> bool:
@@ -121,6 +136,13 @@ class MtpFunction:
         if left:
             self._delivered -= left
             self._worker.sent(left)
+        self._leave_if_told()
+
+    def _leave_if_told(self) -> None:
+        """PowerDown: unplug once the guest has taken the answer."""
+        if self._responder.power_off and not self._device.bulk_in.queued and not self._closed:
+            self._responder.power_off = False
+            self._post(self.unplug)
 
     # -- from the worker, through `post` ---------------------------------------------------------------------------
 
@@ -133,16 +155,44 @@ class MtpFunction:
                 self._delivered += len(piece)
                 bulk_in.push(piece)
         self.flush()
+        self._leave_if_told()
 
     def _release(self) -> None:
         if not self._closed:
             self._device.bulk_out.release()
             self.flush()
 
-    def _emit(self, event: bytes) -> None:
-        self._post(lambda: self._push_event(event))
+    # -- events ------------------------------------------------------------------------------------------------------
 
-    def _push_event(self, event: bytes) -> None:
-        if not self._closed:
-            self._device.interrupt.push(event)
-            self.flush()
+    def _wake(self) -> None:
+        """From any thread: there may be events."""
+        if not self._woken:
+            self._woken = True
+            self._post(self._on_woken)
+
+    def _on_woken(self) -> None:
+        self._woken = False
+        self._pump_events()
+        self.flush()
+
+    def _pump_events(self) -> None:
+        """Let events out while the guest takes them, no faster than QEMU can pass them on."""
+        while not self._closed and self._device.interrupt.ready:
+            if not self._allow_event():
+                self._woken = True
+                self._later(EVENT_PAUSE, self._on_woken)
+                return
+            events = self._responder.take_events()
+            if not events:
+                return
+            self._allowance -= len(events)
+            for event in events:
+                self._device.interrupt.push(event)
+
+    def _allow_event(self) -> bool:
+        if self._allowance >= 1:
+            return True
+        now = monotonic()
+        self._allowance = min(EVENT_BURST, self._allowance + (now - self._allowed_at) * EVENT_RATE)
+        self._allowed_at = now
+        return self._allowance >= 1

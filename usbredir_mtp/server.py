@@ -7,17 +7,18 @@ import logging
 import signal
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from usbredir_mtp.protocol.errors import RemoteProtocolError
-from usbredir_mtp.session import Buffer, Phone, Session
+from usbredir_mtp.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from typing import Any
 
-    from usbredir_mtp.mtp.objects import ObjectTable
+    from usbredir_mtp.session import Buffer, Phone
 
 logger = logging.getLogger(__name__)
 
@@ -45,13 +46,11 @@ class Server:
     """Serves one phone to any number of guests.
 
     Args:
-        objects: What is shared.
         phone: What the guests see.
     """
 
-    def __init__(self, objects: ObjectTable, phone: Phone | None = None) -> None:
-        self.objects = objects
-        self.phone = phone or Phone()
+    def __init__(self, phone: Phone) -> None:
+        self.phone = phone
         self._links: set[_Link] = set()
         self._server: asyncio.Server | None = None
 
@@ -115,7 +114,7 @@ class _Link(asyncio.BufferedProtocol):
         _disable_nagle(transport)
         name = _peer_name(transport)
         logger.info("%s: connected", name)
-        self.session = Session(self._server.objects, self._server.phone, self, self._post, name)
+        self.session = Session(self._server.phone, self, self._post, name)
         self._server.add(self)
         self._hello_timer = self._loop.call_later(HELLO_TIMEOUT, self._check_hello)
         self.session.start()
@@ -157,6 +156,9 @@ class _Link(asyncio.BufferedProtocol):
     def close(self) -> None:
         self._transport.close()
 
+    def later(self, seconds: float, function: Callable[[], None]) -> None:
+        self._loop.call_later(seconds, self._guard, function)
+
     # ------------------------------------------------------------------------------------------------------------------
 
     def abort(self) -> None:
@@ -196,7 +198,13 @@ def _peer_name(transport: asyncio.BaseTransport) -> str:
     return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "guest"
 
 
-async def serve(server: Server, host: str, port: int, ready: Callable[[list[tuple[str, int]]], None]) -> None:
+async def serve(
+    server: Server,
+    host: str,
+    port: int,
+    ready: Callable[[list[tuple[str, int]]], None],
+    reload: Callable[[], None] = lambda: None,
+) -> None:
     """Listen until SIGINT or SIGTERM, then shut down; a second signal ends that at once.
 
     Args:
@@ -204,6 +212,7 @@ async def serve(server: Server, host: str, port: int, ready: Callable[[list[tupl
         host: Address to listen on.
         port: Port, 0 for a free one.
         ready: Called with the addresses once connections are accepted.
+        reload: Called on SIGHUP, on another thread; one call at a time.
 
     Raises:
         OSError: the address cannot be had.
@@ -215,12 +224,15 @@ async def serve(server: Server, host: str, port: int, ready: Callable[[list[tupl
     def on_signal() -> None:
         (stop_now if stop.is_set() else stop).set()
 
+    reloads = ThreadPoolExecutor(1, thread_name_prefix="reload")  # no thread before the first signal
     addresses = await server.listen(host, port)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
+    loop.add_signal_handler(signal.SIGHUP, lambda: reloads.submit(reload))
     ready(addresses)
     await stop.wait()
     logger.info("unplugging")
+    reloads.shutdown(wait=False, cancel_futures=True)
     shutting_down = asyncio.ensure_future(server.shut_down())
     at_once = asyncio.ensure_future(stop_now.wait())
     await asyncio.wait({shutting_down, at_once}, return_when=asyncio.FIRST_COMPLETED)

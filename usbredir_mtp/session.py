@@ -14,7 +14,6 @@ from usbredir_mtp.device.identity import Identity
 from usbredir_mtp.device.requests import SetupPacket
 from usbredir_mtp.device.usb import Speed, TransferStatus
 from usbredir_mtp.function import MtpFunction
-from usbredir_mtp.mtp.identity import ResponderIdentity
 from usbredir_mtp.protocol import packets as p
 from usbredir_mtp.protocol.connection import HostConnection
 from usbredir_mtp.protocol.constants import ENDPOINT_COUNT, Capability, Status, TransferType
@@ -24,7 +23,7 @@ from usbredir_mtp.protocol.filters import explain_reject, parse_filter
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from usbredir_mtp.mtp.objects import ObjectTable
+    from usbredir_mtp.mtp.device import MtpDevice
 
 Buffer = bytes | bytearray | memoryview
 
@@ -50,13 +49,16 @@ class Transport(Protocol):
     def close(self) -> None:
         """Send what is written, then close."""
 
+    def later(self, seconds: float, function: Callable[[], None]) -> None:
+        """Run a function on this thread after some seconds, unless the connection is gone by then."""
+
 
 @dataclass(slots=True, frozen=True)
 class Phone:
-    """What is plugged in: who the device says it is, and how fast it is."""
+    """What is plugged in: what it is to MTP and to USB, and how fast it is."""
 
+    mtp: MtpDevice
     usb: Identity = field(default_factory=Identity)
-    mtp: ResponderIdentity = field(default_factory=ResponderIdentity)
     speed: Speed = Speed.HIGH
 
 
@@ -64,8 +66,7 @@ class Session:
     """A guest's device, from its plug to its unplug.
 
     Args:
-        objects: What the device shares; other sessions may share the same.
-        phone: The device.
+        phone: The device; other sessions may share the same.
         transport: Where packets go.
         post: Runs a function on this thread soon; may be called from any thread, also when it is too late.
         name: The peer, for the log.
@@ -73,7 +74,6 @@ class Session:
 
     def __init__(
         self,
-        objects: ObjectTable,
         phone: Phone,
         transport: Transport,
         post: Callable[[Callable[[], None]], None],
@@ -82,9 +82,9 @@ class Session:
         self.name = name
         self._transport = transport
         self._connection = HostConnection()
-        self._function = MtpFunction(objects, phone.mtp, post, name)
+        self._function = MtpFunction(phone.mtp, post, transport.later, name)
         self._device = VirtualDevice(phone.usb, phone.speed, self._function, self._complete, self._send_event)
-        self._function.attach(self._device, self._flush)
+        self._function.attach(self._device, self._flush, self.unplug)
         self._on_packet = self._handlers()
         self._outgoing: list[Buffer] = []
         self._write_paused = False

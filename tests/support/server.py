@@ -16,7 +16,7 @@ from tests.support.initiator import Initiator, OutStyle
 from tests.support.usbredir import ALL_CAPS, Cap, Guest
 from usbredir_mtp import cli
 from usbredir_mtp import server as program
-from usbredir_mtp.exports import open_exports
+from usbredir_mtp.setup import configure, exports_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -108,7 +108,7 @@ async def _serve(server: program.Server, started: Future[int], stop: Future[asyn
     stop.set_result(event)
     try:
         [(_, port)] = await server.listen("127.0.0.1", 0)
-        server.objects.watch()
+        server.phone.mtp.start()
     except BaseException as error:
         started.set_exception(error)
         raise
@@ -125,8 +125,8 @@ def running_server(exports: Sequence[Path | Export], *options: str) -> Iterator[
     """
     arguments = [*options, *(word for export in exports for word in ("--export", str(export)))]
     context = cli.command.make_context("usbredir-mtp", arguments)
-    folders, device = cli.configure(context.params)
-    objects = open_exports(folders)
+    phone, shares = configure(context.params).make()
+    shares.update(exports_of(context.params))
     faults = _Faults()
     logging.getLogger("usbredir_mtp").addHandler(faults)
     started: Future[int] = Future()
@@ -135,7 +135,7 @@ def running_server(exports: Sequence[Path | Export], *options: str) -> Iterator[
 
     async def main() -> None:
         loops.set_result(asyncio.get_running_loop())
-        await _serve(program.Server(objects, device), started, stop)
+        await _serve(program.Server(phone), started, stop)
 
     thread = threading.Thread(target=program.run, args=(main(), context.params["loop"]), name="server")
     thread.start()
@@ -146,7 +146,7 @@ def running_server(exports: Sequence[Path | Export], *options: str) -> Iterator[
     finally:
         loops.result().call_soon_threadsafe(stop.result().set)
         thread.join(STOP_TIMEOUT)
-        objects.close()
+        phone.mtp.close()
         logging.getLogger("usbredir_mtp").removeHandler(faults)
     assert not thread.is_alive(), "the server did not end"
     assert not faults.texts, faults.texts

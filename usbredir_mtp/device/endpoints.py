@@ -288,6 +288,7 @@ class InterruptIn:
     Attributes:
         halted: Whether it stalls: events are kept then too.
         overflowed: Events were lost, since the host did not poll for long.
+        on_ready: Called when the host polls again, or is able to take events again.
     """
 
     def __init__(self, address: int, max_packet: int, emit: Callable[[int, Buffer], None]) -> None:
@@ -295,10 +296,16 @@ class InterruptIn:
         self.max_packet = max_packet
         self.halted = False
         self.overflowed = False
+        self.on_ready: Callable[[], None] = lambda: None
         self._emit = emit
         self._events: deque[Buffer] = deque()
         self._polled = False
         self._paused = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether an event would go out at once."""
+        return self._polled and not self._paused and not self.halted
 
     def start(self) -> None:
         """The host polls from now on."""
@@ -343,9 +350,14 @@ class InterruptIn:
             self._events.popleft()
             self.overflowed = True
         self._events.append(event)
-        self._run()
+        self._emit_kept()
         return not full
 
     def _run(self) -> None:
-        while self._events and self._polled and not self._paused and not self.halted:
+        self._emit_kept()
+        if self.ready:
+            self.on_ready()
+
+    def _emit_kept(self) -> None:
+        while self._events and self.ready:
             self._emit(self.address, self._events.popleft())

@@ -35,6 +35,7 @@ from usbredir_mtp.mtp.errors import DatasetError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import tzinfo
 
 _Uint16Array = c.PrefixedArray(c.Int32ul, c.Int16ul)
 
@@ -120,6 +121,7 @@ class ObjectInfo:
 
     Attributes:
         size: Bytes; sizes that 32 bits cannot hold travel as 0xFFFFFFFF.
+        thumbnail: Format, bytes, width and height in pixels of what GetThumb gives.
         created: "CaptureDate" on the wire; nanoseconds since the epoch, None if not known.
         modified: The same, "ModificationDate".
     """
@@ -133,27 +135,28 @@ class ObjectInfo:
     association_type: int = AssociationType.NONE
     created: int | None = None
     modified: int | None = None
+    thumbnail: tuple[int, int, int, int] = (0, 0, 0, 0)
 
-    def encode(self) -> bytes:
-        """The dataset."""
+    def encode(self, zone: tzinfo | None = None) -> bytes:
+        """The dataset; `zone` as in `encode_datetime`."""
         head = _OBJECT_INFO.pack(
             self.storage_id,
             self.format,
             self.protection,
             min(self.size, MAX_UINT32),
-            *(0, 0, 0, 0),
+            *self.thumbnail,
             *(0, 0, 0),
             self.parent,
             self.association_type,
             *(0, 0),
         )
-        created, modified = encode_datetime(self.created), encode_datetime(self.modified)
+        created, modified = encode_datetime(self.created, zone), encode_datetime(self.modified, zone)
         strings = (self.filename, created, modified, "")
         return head + b"".join(map(encode_string, strings))
 
     @classmethod
-    def decode(cls, data: Buffer) -> ObjectInfo:
-        """The dataset of a SendObjectInfo; initiators leave trailing strings out.
+    def decode(cls, data: Buffer, zone: tzinfo | None = None) -> ObjectInfo:
+        """The dataset of a SendObjectInfo; initiators leave trailing strings out. `zone` as in `decode_datetime`.
 
         Raises:
             DatasetError: it ends before the file name does, or a string is broken.
@@ -165,7 +168,7 @@ class ObjectInfo:
         dates = []
         for _ in range(2):
             text, offset = decode_string(data, offset) if offset < len(data) else ("", offset)
-            dates.append(decode_datetime(text))
+            dates.append(decode_datetime(text, zone))
         return cls(
             format=format_,
             size=size,

@@ -9,8 +9,7 @@ from __future__ import annotations
 import struct
 import time
 from array import array
-from calendar import timegm
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import construct as c
@@ -20,9 +19,10 @@ from usbredir_mtp.mtp.errors import DatasetError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from datetime import tzinfo
 
 Buffer = bytes | bytearray | memoryview
-Value = int | str
+Value = int | str | bytes
 
 MAX_STRING_UNITS = 254
 """UTF-16 units of a string without its NUL: the count that precedes them has 8 bits (MTP 1.1, 3.2.3)."""
@@ -88,32 +88,42 @@ class MtpString(_StringConstruct):
         return obj
 
 
-def encode_datetime(modified: int | None) -> str:
+def encode_datetime(moment: int | None, zone: tzinfo | None = None) -> str:
     """Nanoseconds since the epoch as MTP's `YYYYMMDDThhmmss` (MTP 1.1, 3.2.5), in local time; "" for None.
 
-    Without a zone it is the responder's local time; libmtp reads it as the initiator's and ignores a zone, so
-    local time is what arrives unshifted wherever host and guest live in one zone.
+    Which zone is local is not said: libmtp reads a date as the initiator's local time and ignores a zone in it.
+
+    Args:
+        moment: The time.
+        zone: The initiator's zone; None for that of this host.
     """
-    if modified is None:
+    if moment is None:
         return ""
+    seconds = moment // _NS
     try:
-        return time.strftime("%Y%m%dT%H%M%S", time.localtime(modified // _NS)).rjust(15, "0")
+        if zone is not None:
+            return datetime.fromtimestamp(seconds, zone).strftime("%Y%m%dT%H%M%S").rjust(15, "0")
+        return time.strftime("%Y%m%dT%H%M%S", time.localtime(seconds)).rjust(15, "0")
     except (OverflowError, ValueError, OSError):
         return ""
 
 
-def decode_datetime(text: str) -> int | None:
+def decode_datetime(text: str, zone: tzinfo | None = None) -> int | None:
     """MTP's date as nanoseconds since the epoch; None if it is empty or says nothing usable.
 
-    Forms: `YYYYMMDDThhmmss`, with optional tenths `.s` and zone `Z` or `±hhmm`; no zone means local time.
+    Forms: `YYYYMMDDThhmmss`, with optional tenths `.s` and zone `Z` or `±hhmm`.
+
+    Args:
+        text: The date.
+        zone: Whose local time it is if it does not say; None for this host's.
     """
-    body, zone = text[:15], text[15:].lstrip(".0123456789")
+    body, said = text[:15], text[15:].lstrip(".0123456789")
     try:
         moment = datetime.strptime(body, "%Y%m%dT%H%M%S")  # noqa: DTZ007  (the zone is handled below)
-        if zone:
-            offset = datetime.strptime(zone, "%z").utcoffset()
-            aware = moment.replace(tzinfo=UTC)
-            return (timegm(aware.timetuple()) - int(offset.total_seconds() if offset else 0)) * _NS
+        if said:
+            zone = datetime.strptime(said, "%z").tzinfo
+        if zone is not None:
+            return int(moment.replace(tzinfo=zone).timestamp()) * _NS
         return int(time.mktime((*moment.timetuple()[:8], -1))) * _NS
     except (ValueError, OverflowError):
         return None
@@ -127,6 +137,18 @@ def encode_uint16_array(values: Iterable[int]) -> bytes:
 def encode_uint32_array(values: Iterable[int]) -> bytes:
     """Count as u32, then the values (MTP 1.1, 3.2.2)."""
     return _encode_array("I", values)
+
+
+def decode_uint32_array(data: Buffer) -> list[int]:
+    """The one array that `data` consists of.
+
+    Raises:
+        DatasetError: it is shorter or longer than its count says.
+    """
+    count = int.from_bytes(data[:4], "little")
+    if len(data) < 4 or len(data) != 4 + 4 * count:  # noqa: PLR2004  (the count's own size)
+        raise DatasetError(f"array of {len(data)} bytes that says it has {count} elements")
+    return list(struct.unpack_from(f"<{count}I", data, 4))
 
 
 def _encode_array(typecode: str, values: Iterable[int]) -> bytes:
@@ -158,6 +180,17 @@ def _decode_uint128(data: Buffer) -> tuple[Value, int]:
     return int.from_bytes(data[:16], "little"), 16
 
 
+def _encode_bytes(value: Value) -> bytes:
+    data = value if isinstance(value, bytes) else b""
+    return struct.pack("<I", len(data)) + data
+
+
+def _decode_bytes(data: Buffer) -> tuple[Value, int]:
+    if len(data) < 4 or (count := int.from_bytes(data[:4], "little")) > len(data) - 4:  # noqa: PLR2004  (its count)
+        raise DatasetError(f"array runs past its {len(data)} bytes")
+    return bytes(data[4 : 4 + count]), 4 + count
+
+
 _CODECS: dict[DataType, tuple[Callable[[Any], bytes], Callable[[Buffer], tuple[Value, int]]]] = {
     DataType.INT8: _integer("<b"),
     DataType.UINT8: _integer("<B"),
@@ -168,11 +201,21 @@ _CODECS: dict[DataType, tuple[Callable[[Any], bytes], Callable[[Buffer], tuple[V
     DataType.INT64: _integer("<q"),
     DataType.UINT64: _integer("<Q"),
     DataType.UINT128: (_encode_uint128, _decode_uint128),
+    DataType.ARRAY_UINT8: (_encode_bytes, _decode_bytes),
     DataType.STRING: (encode_string, lambda data: decode_string(data, 0)),
 }
 
 ENCODERS: dict[DataType, Callable[[Any], bytes]] = {kind: codec[0] for kind, codec in _CODECS.items()}
 """Value to bytes for each data type."""
+
+
+def decode_leading_value(kind: DataType, data: Buffer) -> tuple[Value, int]:
+    """The value that `data` begins with, and how many bytes it takes.
+
+    Raises:
+        DatasetError: too few bytes, or not text.
+    """
+    return _CODECS[kind][1](data)
 
 
 def decode_value(kind: DataType, data: Buffer) -> Value:
@@ -181,7 +224,7 @@ def decode_value(kind: DataType, data: Buffer) -> Value:
     Raises:
         DatasetError: too few or too many bytes, or not text.
     """
-    value, used = _CODECS[kind][1](data)
+    value, used = decode_leading_value(kind, data)
     if used != len(data):
         raise DatasetError(f"{len(data) - used} bytes follow a {kind.name} value")
     return value

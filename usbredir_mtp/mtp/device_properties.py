@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from importlib import resources
+from typing import TYPE_CHECKING, Any
 
-from usbredir_mtp.mtp.codes import DataType, DeviceProperty, ResponseCode
+from usbredir_mtp.mtp.codes import MAX_UINT32, DataType, DeviceProperty, EventCode, ResponseCode
 from usbredir_mtp.mtp.datasets import DevicePropDesc, Form, NoForm, RangeForm
 from usbredir_mtp.mtp.datatypes import ENCODERS, MAX_STRING_UNITS, Buffer, Value, decode_value
 from usbredir_mtp.mtp.errors import DatasetError, MtpError
+from usbredir_mtp.mtp.events import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from usbredir_mtp.mtp.events import Publisher
     from usbredir_mtp.mtp.identity import ResponderIdentity
+    from usbredir_mtp.mtp.memory import Memory
 
 
 @dataclass(slots=True, frozen=True)
@@ -26,6 +32,11 @@ class DevicePropertySpec:
     form: Form = field(default_factory=NoForm)
 
 
+@functools.cache
+def _icon() -> bytes:
+    return resources.files(__package__).joinpath("icon.ico").read_bytes()
+
+
 DEVICE_PROPERTIES: dict[int, DevicePropertySpec] = {
     # A host does not run out of power while it answers.
     DeviceProperty.BATTERY_LEVEL: DevicePropertySpec(DataType.UINT8, lambda _identity: 100, form=RangeForm(0, 100, 1)),
@@ -33,6 +44,7 @@ DEVICE_PROPERTIES: dict[int, DevicePropertySpec] = {
     DeviceProperty.DEVICE_FRIENDLY_NAME: DevicePropertySpec(
         DataType.STRING, lambda identity: identity.friendly_name, settable=True
     ),
+    DeviceProperty.DEVICE_ICON: DevicePropertySpec(DataType.ARRAY_UINT8, lambda _identity: _icon()),
     # Generic: what Windows shows is a portable device, not a player or a camera (MTP 1.1, C.2.7).
     DeviceProperty.PERCEIVED_DEVICE_TYPE: DevicePropertySpec(DataType.UINT32, lambda _identity: 0),
 }
@@ -40,11 +52,13 @@ DEVICE_PROPERTIES: dict[int, DevicePropertySpec] = {
 
 
 class DeviceProperties:
-    """The values of one device."""
+    """The values of one device, which all of its sessions share; thread-safe."""
 
-    def __init__(self, identity: ResponderIdentity) -> None:
+    def __init__(self, identity: ResponderIdentity, publisher: Publisher, memory: Memory) -> None:
         self._identity = identity
-        self._values: dict[int, Value] = {}
+        self._publisher = publisher
+        self._memory = memory
+        self._lock = threading.Lock()
 
     def describe(self, code: int) -> bytes:
         """The DevicePropDesc dataset.
@@ -54,8 +68,7 @@ class DeviceProperties:
         """
         row = _row(code)
         default = row.default(self._identity)
-        current = self._values.get(code, default)
-        return DevicePropDesc(code, row.kind, row.settable, default, current, row.form).encode()
+        return DevicePropDesc(code, row.kind, row.settable, default, self._current(code), row.form).encode()
 
     def value(self, code: int) -> bytes:
         """The current value as bytes.
@@ -63,11 +76,10 @@ class DeviceProperties:
         Raises:
             MtpError: DEVICE_PROP_NOT_SUPPORTED.
         """
-        row = _row(code)
-        return ENCODERS[row.kind](self._values.get(code, row.default(self._identity)))
+        return ENCODERS[_row(code).kind](self._current(code))
 
-    def set(self, code: int, data: Buffer) -> None:
-        """Set a value from its bytes.
+    def set(self, code: int, data: Buffer, origin: object = None) -> None:
+        """Set a value from its bytes; everybody but `origin` is told.
 
         Raises:
             MtpError: DEVICE_PROP_NOT_SUPPORTED, ACCESS_DENIED if it cannot be set, INVALID_DEVICE_PROP_FORMAT.
@@ -79,9 +91,49 @@ class DeviceProperties:
             value = decode_value(row.kind, data)
         except DatasetError as error:
             raise MtpError(ResponseCode.INVALID_DEVICE_PROP_FORMAT, error.detail) from error
-        if isinstance(value, str) and len(value.encode("utf-16-le")) > 2 * MAX_STRING_UNITS:
+        if isinstance(value, str) and not _fits(value):
             raise MtpError(ResponseCode.INVALID_DEVICE_PROP_VALUE, "longer than an MTP string may be")
-        self._values[code] = value
+        self._assign(code, value, origin)
+
+    def reset(self, code: int, origin: object = None) -> None:
+        """Take a property, or all of them (0xFFFFFFFF), back to the factory value.
+
+        Raises:
+            MtpError: DEVICE_PROP_NOT_SUPPORTED, ACCESS_DENIED if it cannot be set.
+        """
+        if code == MAX_UINT32:
+            for each, row in DEVICE_PROPERTIES.items():
+                if row.settable:
+                    self._assign(each, None, origin)
+            return
+        if not _row(code).settable:
+            raise MtpError(ResponseCode.ACCESS_DENIED, f"device property {code:#06x} cannot be set")
+        self._assign(code, None, origin)
+
+    def _current(self, code: int) -> Value:
+        value: Any = self._memory.get(_key(code))
+        row = DEVICE_PROPERTIES[code]
+        if row.settable and isinstance(value, str) and _fits(value):  # what is remembered could have been edited
+            return value
+        return row.default(self._identity)
+
+    def _assign(self, code: int, value: Value | None, origin: object) -> None:
+        with self._lock:
+            before = self._current(code)
+            self._memory.set(_key(code), value)
+            if self._current(code) != before:
+                self._publisher.publish([Event(EventCode.DEVICE_PROP_CHANGED, code)], origin)
+
+
+def _fits(text: str) -> bool:
+    try:
+        return len(text.encode("utf-16-le")) <= 2 * MAX_STRING_UNITS
+    except UnicodeEncodeError:
+        return False
+
+
+def _key(code: int) -> str:
+    return f"device-property-{code:04x}"
 
 
 def _row(code: int) -> DevicePropertySpec:

@@ -35,6 +35,7 @@ class TransactionCancelled(Exception):  # noqa: N818  (a decision of the initiat
 RESPONSE_BY_ERRNO: dict[int, ResponseCode] = {
     errno.EACCES: ResponseCode.ACCESS_DENIED,
     errno.EPERM: ResponseCode.ACCESS_DENIED,
+    errno.ENOTSUP: ResponseCode.ACCESS_DENIED,
     errno.EROFS: ResponseCode.STORE_READ_ONLY,
     errno.ENOSPC: ResponseCode.STORAGE_FULL,
     errno.EDQUOT: ResponseCode.STORAGE_FULL,

@@ -50,3 +50,23 @@ def host_name(name: str) -> str:
     if name in {"", ".", ".."} or "/" in name or "\0" in name:
         raise MtpError(ResponseCode.INVALID_OBJECT_PROP_VALUE, f"not a file name: {name!r}")
     return name
+
+
+# Where Windows, and what speaks to it, put the characters that it cannot have: the private use area from U+F000 on.
+_PRIVATE = 0xF000
+_ILLEGAL = [*range(1, 32), *map(ord, '"*:<>?\\|')]
+_TO_WINDOWS = {code: _PRIVATE + code for code in _ILLEGAL}
+_FROM_WINDOWS = {_PRIVATE + code: code for code in [*_ILLEGAL, ord(" "), ord(".")]}
+
+
+def to_windows(name: str) -> str:
+    """The name with all that Windows cannot have in one replaced; `from_windows` undoes it."""
+    name = name.translate(_TO_WINDOWS)
+    if name.endswith((" ", ".")):
+        name = name[:-1] + chr(_PRIVATE + ord(name[-1]))
+    return name
+
+
+def from_windows(name: str) -> str:
+    """The host's name for one that `to_windows` made."""
+    return name.translate(_FROM_WINDOWS)

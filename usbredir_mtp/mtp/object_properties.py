@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from usbredir_mtp.mtp.codes import (
     AssociationType,
@@ -15,13 +17,15 @@ from usbredir_mtp.mtp.codes import (
     ResponseCode,
 )
 from usbredir_mtp.mtp.datasets import DateTimeForm, EnumerationForm, Form, NoForm, ObjectPropDesc
-from usbredir_mtp.mtp.datatypes import ENCODERS, Value, encode_datetime
-from usbredir_mtp.mtp.errors import MtpError
+from usbredir_mtp.mtp.datatypes import ENCODERS, Value, decode_leading_value
+from usbredir_mtp.mtp.errors import DatasetError, MtpError
+from usbredir_mtp.mtp.nodes import storage_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from usbredir_mtp.mtp.objects import ObjectView
+    from usbredir_mtp.mtp.datatypes import Buffer
+    from usbredir_mtp.mtp.nodes import ObjectView
 
 GROUP_PLACE = 1
 GROUP_NAME = 2
@@ -43,8 +47,7 @@ class ObjectPropertySpec:
 
 def protection(view: ObjectView) -> ProtectionStatus:
     """Whether the object can be changed (MTP 1.1, B.1.3)."""
-    free = view.stat.writable and not view.read_only
-    return ProtectionStatus.NONE if free else ProtectionStatus.READ_ONLY
+    return ProtectionStatus.READ_ONLY if view.read_only else ProtectionStatus.NONE
 
 
 def created(view: ObjectView) -> int:
@@ -57,9 +60,14 @@ def association_type(view: ObjectView) -> AssociationType:
     return AssociationType.GENERIC_FOLDER if view.node.folder else AssociationType.NONE
 
 
+@functools.lru_cache(64)
+def _volume_id(volume: str) -> int:
+    return int.from_bytes(hashlib.blake2s(volume.encode("utf-8", "surrogatepass"), digest_size=4).digest()) or 1
+
+
 def _unique_id(view: ObjectView) -> int:
-    """Storage above, the storage's own identity of the object below: 128 bits, never 0 (MTP 1.1, B.2.8)."""
-    return view.storage_id << 96 | view.stat.identity & (1 << 96) - 1
+    """The storage above, its own identity of the object below: 128 bits, never 0 (MTP 1.1, B.2.8)."""
+    return _volume_id(storage_of(view.root).volume) << 96 | view.stat.identity & (1 << 96) - 1
 
 
 _P = ObjectProperty
@@ -67,7 +75,7 @@ _T = DataType
 _PROTECTIONS = EnumerationForm(list(ProtectionStatus))
 
 OBJECT_PROPERTIES: dict[int, ObjectPropertySpec] = {
-    _P.STORAGE_ID: ObjectPropertySpec(_T.UINT32, GROUP_PLACE, lambda view: view.storage_id),
+    _P.STORAGE_ID: ObjectPropertySpec(_T.UINT32, GROUP_PLACE, lambda view: view.root.storage_id),
     _P.OBJECT_FORMAT: ObjectPropertySpec(
         _T.UINT16, GROUP_FILE, lambda view: view.node.format, default=ObjectFormat.UNDEFINED
     ),
@@ -78,14 +86,14 @@ OBJECT_PROPERTIES: dict[int, ObjectPropertySpec] = {
     _P.DATE_CREATED: ObjectPropertySpec(
         _T.STRING,
         GROUP_FILE,
-        lambda view: encode_datetime(created(view)),
+        lambda view: view.root.presentation.encode_time(created(view)),
         default="",
         form=DateTimeForm(),
     ),
     _P.DATE_MODIFIED: ObjectPropertySpec(
         _T.STRING,
         GROUP_FILE,
-        lambda view: encode_datetime(view.stat.modified),
+        lambda view: view.root.presentation.encode_time(view.stat.modified),
         settable=True,
         default="",
         form=DateTimeForm(),
@@ -157,3 +165,40 @@ class PropertyList:
         """The dataset."""
         self._parts[0] = struct.pack("<I", self._objects * len(self._columns))
         return b"".join(self._parts)
+
+
+class PropertyRow(NamedTuple):
+    """One row of a property list that an initiator sends."""
+
+    handle: int
+    code: int
+    kind: int
+    value: Value
+
+
+_ROW = struct.Struct("<IHH")
+
+
+def decode_rows(data: Buffer) -> Iterator[PropertyRow]:
+    """The rows of a property list (MTP 1.1, 5.3.2.3), one by one.
+
+    Raises:
+        DatasetError: it ends early, goes on after its end, or has a value of a type that no property has.
+    """
+    if len(data) < 4:  # noqa: PLR2004  (the count)
+        raise DatasetError(f"property list of {len(data)} bytes")
+    view = memoryview(data)
+    offset = 4
+    for _ in range(int.from_bytes(view[:4], "little")):
+        if len(view) - offset < _ROW.size:
+            raise DatasetError(f"property list ends in a row at byte {offset}")
+        handle, code, kind = _ROW.unpack_from(view, offset)
+        offset += _ROW.size
+        try:
+            value, used = decode_leading_value(DataType(kind), view[offset:])
+        except ValueError:
+            raise DatasetError(f"property list with a value of type {kind:#06x}") from None
+        offset += used
+        yield PropertyRow(handle, code, kind, value)
+    if offset != len(view):
+        raise DatasetError(f"{len(view) - offset} bytes follow a property list")

@@ -9,7 +9,7 @@ import logging
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Protocol, cast
 
-from usbredir_mtp.mtp.codes import OperationCode, ResponseCode
+from usbredir_mtp.mtp.codes import EventCode, OperationCode, ResponseCode
 from usbredir_mtp.mtp.containers import (
     MAX_PARAMETERS,
     Command,
@@ -17,8 +17,8 @@ from usbredir_mtp.mtp.containers import (
     encode_event,
     encode_response,
 )
-from usbredir_mtp.mtp.device_properties import DeviceProperties
 from usbredir_mtp.mtp.errors import MtpError, TransactionCancelled, response_code
+from usbredir_mtp.mtp.events import Event, EventQueue
 from usbredir_mtp.mtp.operation import Operation, Parameters, Reply
 from usbredir_mtp.mtp.operations import OPERATIONS
 from usbredir_mtp.mtp.state import MtpSession
@@ -26,8 +26,7 @@ from usbredir_mtp.mtp.state import MtpSession
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from usbredir_mtp.mtp.identity import ResponderIdentity
-    from usbredir_mtp.mtp.objects import ObjectEvent, ObjectTable
+    from usbredir_mtp.mtp.device import MtpDevice
     from usbredir_mtp.mtp.storage import Buffer, DataSink, DataSource
 
 logger = logging.getLogger(__name__)
@@ -65,28 +64,32 @@ class Channel(Protocol):
 
 
 class Responder:
-    """One virtual device's responder.
+    """One guest's responder.
+
+    Args:
+        device: What it has in common with other guests' responders.
+        wake: Called, from any thread, when there may be events to take.
+        operations: The operations by code.
 
     Attributes:
-        objects: The table, shared with other responders.
+        objects: The device's object table.
         session: The open session, None outside of one.
-        properties: The device properties' values.
-        emit: Takes the events' containers, from any thread.
+        power_off: The initiator wants the device to be unplugged.
     """
 
     def __init__(
         self,
-        objects: ObjectTable,
-        identity: ResponderIdentity,
-        emit: Callable[[bytes], None] = lambda _event: None,
+        device: MtpDevice,
+        wake: Callable[[], None] = lambda: None,
         operations: Mapping[int, Operation] = OPERATIONS,
     ) -> None:
-        self.objects = objects
-        self.identity = identity
-        self.properties = DeviceProperties(identity)
+        self.device = device
+        self.objects = device.objects
         self.session: MtpSession | None = None
         self.operations = operations
-        self.emit = emit
+        self.power_off = False
+        self._wake = wake
+        self._events = EventQueue(self._everything_changed)
         self._channel: Channel | None = None
 
     def execute(self, command: Command, channel: Channel) -> None:
@@ -97,7 +100,7 @@ class Responder:
         """
         self._channel = channel
         try:
-            with ExitStack() as stack:
+            with self.objects.stores.in_use(), ExitStack() as stack:
                 reply = self._perform(command, channel, stack)
                 code = reply.code
                 if reply.source is not None:
@@ -119,6 +122,7 @@ class Responder:
     def close_session(self) -> None:
         """End the session, if there is one, and all that was open in it."""
         session, self.session = self.session, None
+        self._events.clear()
         if session is None:
             return
         if session.pending is not None:
@@ -136,10 +140,21 @@ class Responder:
             raise MtpError(ResponseCode.SESSION_NOT_OPEN)
         return self.session
 
-    def notify(self, event: ObjectEvent, /) -> None:
-        """Pass an event of the object table on, if there is a session in which it means anything."""
+    def notify(self, event: Event, /) -> None:
+        """Keep an event for the initiator, if there is a session in which it means anything."""
         if self.session is not None:
-            self.emit(encode_event(event.code, NO_TRANSACTION, (event.handle,)))
+            self._events.put(event)
+            self._wake()
+
+    def take_events(self) -> list[bytes]:
+        """The containers of the next events, few at a time; none if there is nothing to tell."""
+        return [encode_event(code, NO_TRANSACTION, (parameter,)) for code, parameter in self._events.take()]
+
+    def _everything_changed(self) -> list[Event]:
+        """What makes an initiator read everything anew (MTP 1.1, G.2.4-5)."""
+        ids = [root.storage_id for root in self.objects.stores]
+        codes = (EventCode.STORE_REMOVED, EventCode.STORE_ADDED)
+        return [Event(code, storage_id) for code in codes for storage_id in ids]
 
     def _perform(self, command: Command, channel: Channel, stack: ExitStack) -> Reply:
         try:

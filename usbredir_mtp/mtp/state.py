@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from usbredir_mtp.mtp.objects import Node
+    from usbredir_mtp.mtp.nodes import Node
     from usbredir_mtp.mtp.storage import Editor
 
 

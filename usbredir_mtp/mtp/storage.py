@@ -212,6 +212,18 @@ class Storage(ABC):
     def set_modified(self, path: Path, modified: int) -> None:
         """Set the modification time, in ns since the epoch."""
 
+    def set_writable(self, path: Path, writable: bool) -> None:  # noqa: ARG002
+        """Protect a file or folder from changes, or no longer; `Stat.writable` tells from then on.
+
+        Raises:
+            OSError: from the medium; ENOTSUP if it knows no such thing, as here.
+        """
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP), path[-1] if path else None)
+
+    def hides(self, name: str) -> bool:  # noqa: ARG002
+        """Whether objects of that name are shown only to those who made them."""
+        return False
+
     def watch(self, listener: Callable[[Change], None]) -> Watch | None:  # noqa: ARG002
         """Report changes to `listener` (from any thread) until stopped; None: this storage cannot tell."""
         return None
@@ -256,6 +268,10 @@ class ReadOnlyStorage(Storage):
         raise _refusal(new)
 
     def set_modified(self, path: Path, modified: int) -> None:  # noqa: ARG002
+        """Refused."""
+        raise _refusal(path)
+
+    def set_writable(self, path: Path, writable: bool) -> None:  # noqa: ARG002
         """Refused."""
         raise _refusal(path)
 

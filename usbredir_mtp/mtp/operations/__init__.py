@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from usbredir_mtp.mtp.operations import device, edit, properties, read, storages, write
+from usbredir_mtp.mtp.operations import (
+    device,
+    edit,
+    moves,
+    properties,
+    property_lists,
+    read,
+    references,
+    removal,
+    storages,
+    uploads,
+)
 
 if TYPE_CHECKING:
     from usbredir_mtp.mtp.operation import Operation
@@ -15,9 +26,13 @@ OPERATIONS: dict[int, Operation] = dict(
             **device.OPERATIONS,
             **storages.OPERATIONS,
             **read.OPERATIONS,
-            **write.OPERATIONS,
+            **uploads.OPERATIONS,
             **edit.OPERATIONS,
+            **moves.OPERATIONS,
+            **removal.OPERATIONS,
             **properties.OPERATIONS,
+            **property_lists.OPERATIONS,
+            **references.OPERATIONS,
         }.items()
     )
 )

@@ -1,13 +1,14 @@
-"""The device and its session: DeviceInfo, OpenSession, CloseSession, device properties (MTP 1.1, D.2.1-3, 20-22)."""
+"""The device and its session (MTP 1.1, D.2.1-3, D.2.16-23)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from usbredir_mtp.mtp.codes import EventCode, OperationCode, ResponseCode
+from usbredir_mtp.mtp.codes import OperationCode, ResponseCode
 from usbredir_mtp.mtp.datasets import DeviceInfo
 from usbredir_mtp.mtp.device_properties import DEVICE_PROPERTIES
 from usbredir_mtp.mtp.errors import MtpError
+from usbredir_mtp.mtp.events import EVENTS
 from usbredir_mtp.mtp.formats import PLAYBACK_FORMATS
 from usbredir_mtp.mtp.operation import Operation, Parameters, Reply, data_reply, takes_dataset
 
@@ -19,16 +20,10 @@ VENDOR_EXTENSIONS = "microsoft.com: 1.0; android.com: 1.0"
 """libmtp takes an element that ends in ';' for Android and then leaves GetObjectPropList alone; go-mtpfs looks for the
 bare text. Without the last ';' both are content."""
 
-EVENTS = (
-    EventCode.OBJECT_ADDED,
-    EventCode.OBJECT_REMOVED,
-    EventCode.OBJECT_INFO_CHANGED,
-)
-
 
 def get_device_info(responder: Responder, _parameters: Parameters) -> Reply:
     """GetDeviceInfo: the one operation besides OpenSession that needs no session."""
-    identity = responder.identity
+    identity = responder.device.identity
     info = DeviceInfo(
         operations=list(responder.operations),
         events=EVENTS,
@@ -62,17 +57,45 @@ def close_session(responder: Responder, _parameters: Parameters) -> Reply:
 
 def get_device_prop_desc(responder: Responder, parameters: Parameters) -> Reply:
     """GetDevicePropDesc(property)."""
-    return data_reply(responder.properties.describe(parameters[0]))
+    return data_reply(responder.device.properties.describe(parameters[0]))
 
 
 def get_device_prop_value(responder: Responder, parameters: Parameters) -> Reply:
     """GetDevicePropValue(property)."""
-    return data_reply(responder.properties.value(parameters[0]))
+    return data_reply(responder.device.properties.value(parameters[0]))
 
 
 def set_device_prop_value(responder: Responder, parameters: Parameters, data: Buffer) -> Reply:
     """SetDevicePropValue(property), then its value."""
-    responder.properties.set(parameters[0], data)
+    responder.device.properties.set(parameters[0], data, responder)
+    return Reply()
+
+
+def reset_device_prop_value(responder: Responder, parameters: Parameters) -> Reply:
+    """ResetDevicePropValue(property, 0xFFFFFFFF for all)."""
+    responder.device.properties.reset(parameters[0], responder)
+    return Reply()
+
+
+def reset_device(responder: Responder, _parameters: Parameters) -> Reply:
+    """ResetDevice: ends the session (MTP 1.1, D.2.16)."""
+    responder.close_session()
+    return Reply()
+
+
+def self_test(responder: Responder, _parameters: Parameters) -> Reply:
+    """SelfTest(kind): can every storage be read?"""
+    for root in responder.objects.stores:
+        try:
+            responder.objects.view(root)
+        except OSError as error:
+            raise MtpError(ResponseCode.SELF_TEST_FAILED, str(error)) from error
+    return Reply()
+
+
+def power_down(responder: Responder, _parameters: Parameters) -> Reply:
+    """PowerDown: the device is unplugged once this has been answered."""
+    responder.power_off = True
     return Reply()
 
 
@@ -82,5 +105,9 @@ OPERATIONS: dict[int, Operation] = {
     OperationCode.CLOSE_SESSION: Operation(close_session),
     OperationCode.GET_DEVICE_PROP_DESC: Operation(get_device_prop_desc),
     OperationCode.GET_DEVICE_PROP_VALUE: Operation(get_device_prop_value),
+    OperationCode.RESET_DEVICE: Operation(reset_device),
+    OperationCode.SELF_TEST: Operation(self_test),
+    OperationCode.POWER_DOWN: Operation(power_down),
     OperationCode.SET_DEVICE_PROP_VALUE: takes_dataset(set_device_prop_value),
+    OperationCode.RESET_DEVICE_PROP_VALUE: Operation(reset_device_prop_value),
 }

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from usbredir_mtp.mtp.codes import OperationCode, ResponseCode
 from usbredir_mtp.mtp.errors import MtpError
+from usbredir_mtp.mtp.nodes import locate
 from usbredir_mtp.mtp.operation import Operation, Parameters, Reply, takes_stream
-from usbredir_mtp.mtp.operations.places import place, writable
+from usbredir_mtp.mtp.operations.places import changeable, place
 
 if TYPE_CHECKING:
     from usbredir_mtp.mtp.responder import Responder
@@ -75,7 +76,7 @@ def begin_edit_object(responder: Responder, parameters: Parameters) -> Reply:
     node = responder.objects.get(handle)
     if node.folder:
         raise MtpError(ResponseCode.INVALID_OBJECT_HANDLE, f"handle {handle:#x} is a folder")
-    storage, path = writable(responder.objects, node)
+    storage, path = changeable(node)
     session.editors[handle] = storage.edit(path)
     return Reply()
 
@@ -104,7 +105,7 @@ def end_edit_object(responder: Responder, parameters: Parameters) -> Reply:
     handle = parameters[0]
     editor = _editor(responder, handle)
     node = responder.objects.get(handle)
-    _, storage, path = responder.objects.locate(node)
+    _, storage, path = locate(node)
     del responder.require_session().editors[handle]
     with responder.objects.own_change(place(node)):
         editor.close()

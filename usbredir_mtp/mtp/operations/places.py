@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from usbredir_mtp.mtp.codes import ALL_HANDLES, ResponseCode
 from usbredir_mtp.mtp.errors import MtpError
+from usbredir_mtp.mtp.nodes import locate, storage_of
 
 if TYPE_CHECKING:
-    from usbredir_mtp.mtp.objects import Node, ObjectTable
+    from usbredir_mtp.mtp.nodes import Node
+    from usbredir_mtp.mtp.objects import ObjectTable
     from usbredir_mtp.mtp.storage import Path, Storage
 
 
@@ -19,7 +21,7 @@ def destination(objects: ObjectTable, storage_id: int, parent: int) -> Node:
         MtpError: INVALID_STORAGE_ID, INVALID_PARENT_OBJECT, STORE_READ_ONLY.
     """
     folder = _root(objects, storage_id) if parent in {0, ALL_HANDLES} else _parent(objects, parent)
-    root, storage, _ = objects.locate(folder)
+    root, storage, _ = locate(folder)
     if storage_id not in {0, root.storage_id}:
         raise MtpError(ResponseCode.INVALID_PARENT_OBJECT, f"the parent is not in storage {storage_id:#010x}")
     if storage.read_only:
@@ -29,10 +31,10 @@ def destination(objects: ObjectTable, storage_id: int, parent: int) -> Node:
 
 def _root(objects: ObjectTable, storage_id: int) -> Node:
     if storage_id:
-        return objects.root(storage_id)
-    for candidate, storage in objects.storages.items():
-        if not storage.read_only:
-            return objects.root(candidate)
+        return objects.stores.root(storage_id)
+    for root in objects.stores:
+        if not storage_of(root).read_only:
+            return root
     raise MtpError(ResponseCode.STORE_READ_ONLY, "no storage can be written to")
 
 
@@ -46,15 +48,28 @@ def _parent(objects: ObjectTable, handle: int) -> Node:
     return folder
 
 
-def writable(objects: ObjectTable, node: Node) -> tuple[Storage, Path]:
-    """The storage and path of an object that is about to be changed.
+def writable(node: Node) -> tuple[Storage, Path]:
+    """The storage and path of an object in or below which something is about to be changed.
 
     Raises:
         MtpError: STORE_READ_ONLY.
     """
-    _, storage, path = objects.locate(node)
+    _, storage, path = locate(node)
     if storage.read_only:
         raise MtpError(ResponseCode.STORE_READ_ONLY)
+    return storage, path
+
+
+def changeable(node: Node) -> tuple[Storage, Path]:
+    """`writable`, for an object that is itself to be changed, moved or removed, and so must not be protected.
+
+    Raises:
+        MtpError: STORE_READ_ONLY, OBJECT_WRITE_PROTECTED.
+        OSError: from the storage.
+    """
+    storage, path = writable(node)
+    if not storage.stat(path).writable:
+        raise MtpError(ResponseCode.OBJECT_WRITE_PROTECTED, f"{node.name!r} is protected")
     return storage, path
 
 

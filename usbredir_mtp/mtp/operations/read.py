@@ -8,13 +8,14 @@ from usbredir_mtp.mtp.codes import ALL_HANDLES, OperationCode, ResponseCode
 from usbredir_mtp.mtp.datasets import ObjectInfo
 from usbredir_mtp.mtp.datatypes import encode_uint32_array
 from usbredir_mtp.mtp.errors import MtpError
+from usbredir_mtp.mtp.nodes import locate
 from usbredir_mtp.mtp.object_properties import association_type, created, protection
 from usbredir_mtp.mtp.operation import Operation, Parameters, Reply, data_reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from usbredir_mtp.mtp.objects import Node
+    from usbredir_mtp.mtp.nodes import Node
     from usbredir_mtp.mtp.responder import Responder
 
 
@@ -37,10 +38,10 @@ def _candidates(responder: Responder, storage_id: int, parent: int) -> Iterator[
         if not folder.folder:
             raise MtpError(ResponseCode.INVALID_PARENT_OBJECT, f"handle {parent:#x} is a file")
         if storage_id != ALL_HANDLES:
-            objects.root(storage_id)
+            objects.stores.root(storage_id)
         yield from objects.children(folder, responder)
         return
-    for root in objects.roots(storage_id):
+    for root in objects.stores.roots(storage_id):
         yield from (objects.walk(root, responder) if parent == 0 else objects.children(root, responder))
 
 
@@ -61,21 +62,21 @@ def get_object_info(responder: Responder, parameters: Parameters) -> Reply:
         format=view.node.format,
         size=view.stat.size,
         filename=view.name,
-        storage_id=view.storage_id,
+        storage_id=view.root.storage_id,
         parent=view.node.parent_handle,
         protection=protection(view),
         association_type=association_type(view),
         created=created(view),
         modified=view.stat.modified,
     )
-    return data_reply(info.encode())
+    return data_reply(info.encode(view.root.presentation.zone))
 
 
 def _open(responder: Responder, handle: int, offset: int = 0, size: int | None = None) -> Reply:
     node = responder.objects.get(handle)
     if node.folder:
         raise MtpError(ResponseCode.INVALID_OBJECT_HANDLE, f"handle {handle:#x} is a folder")
-    _, storage, path = responder.objects.locate(node)
+    _, storage, path = locate(node)
     source = storage.open(path, offset, size)
     return Reply(source, () if size is None else (source.length,))
 

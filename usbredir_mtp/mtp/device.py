@@ -1,0 +1,81 @@
+"""A device as MTP sees it: what all of its sessions, in however many guests, have in common."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from usbredir_mtp.mtp.changes import follow
+from usbredir_mtp.mtp.device_properties import DeviceProperties
+from usbredir_mtp.mtp.housekeeping import Housekeeper
+from usbredir_mtp.mtp.identity import ResponderIdentity
+from usbredir_mtp.mtp.memory import Memory
+from usbredir_mtp.mtp.nodes import storage_of
+from usbredir_mtp.mtp.references import References
+
+if TYPE_CHECKING:
+    from usbredir_mtp.mtp.nodes import Root
+    from usbredir_mtp.mtp.objects import ObjectTable
+    from usbredir_mtp.mtp.storage import Storage, Watch
+
+
+@dataclass(slots=True)
+class MtpDevice:
+    """One device.
+
+    Attributes:
+        objects: What it shares.
+        identity: Who it says it is.
+        memory: What it remembers over restarts.
+        allow_format: Whether FormatStore may remove everything.
+        properties: The device properties' values.
+        references: Which objects refer to which others.
+    """
+
+    objects: ObjectTable
+    identity: ResponderIdentity = field(default_factory=ResponderIdentity)
+    memory: Memory = field(default_factory=Memory)
+    allow_format: bool = False
+    properties: DeviceProperties = field(init=False)
+    references: References = field(init=False)
+    _watches: dict[Root, Watch | None] = field(init=False, default_factory=dict)
+    _watching: bool = field(init=False, default=False)
+    _running: ExitStack = field(init=False, default_factory=ExitStack)
+
+    def __post_init__(self) -> None:
+        self.properties = DeviceProperties(self.identity, self.objects.publisher, self.memory)
+        self.references = References(self.objects, self.memory)
+
+    def start(self) -> None:
+        """Follow what happens on the host, and do what follows from it; once."""
+        self._watching = True
+        for root in self.objects.stores:
+            self._watches[root] = follow(self.objects, root)
+        housekeeper = Housekeeper(self)
+        housekeeper.start()
+        self._running.callback(housekeeper.stop)
+
+    def add_storage(self, storage: Storage) -> Root:
+        """Share another storage from now on."""
+        root = self.objects.add_storage(storage)
+        if self._watching:
+            self._watches[root] = follow(self.objects, root)
+        return root
+
+    def remove_storage(self, root: Root) -> None:
+        """Share it no longer; it is closed once no transaction can be using it."""
+        self._stop_watching(root)
+        self.objects.remove_storage(root)
+
+    def close(self) -> None:
+        """End what `start` began, and close the storages: no session may be left."""
+        self._running.close()
+        for root in self.objects.stores:
+            self._stop_watching(root)
+            storage_of(root).close()
+
+    def _stop_watching(self, root: Root) -> None:
+        watch = self._watches.pop(root, None)
+        if watch is not None:
+            watch.stop()

@@ -1,0 +1,140 @@
+"""What the options ask for, as values, and the device that is made of them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from usbredir_mtp import __version__
+from usbredir_mtp.config import ConfigError, export_tables, read_config
+from usbredir_mtp.device.identity import Identity, stable_serial
+from usbredir_mtp.device.usb import Speed
+from usbredir_mtp.exports import Export, ExportError, Shares, located, parse_export
+from usbredir_mtp.mtp.device import MtpDevice
+from usbredir_mtp.mtp.identity import ResponderIdentity
+from usbredir_mtp.mtp.memory import Memory
+from usbredir_mtp.mtp.objects import ObjectTable
+from usbredir_mtp.mtp.presentation import Presentation
+from usbredir_mtp.session import Phone
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SPEEDS = {speed.name.lower(): speed for speed in (Speed.FULL, Speed.HIGH, Speed.SUPER)}
+
+_EXPORT_SETTINGS: dict[str, type] = {"read_only": bool}
+"""Settings of an export's own, by option name; the options of the same name hold for all exports."""
+
+
+@dataclass(slots=True, frozen=True)
+class Setup:
+    """All that a device is made of.
+
+    Attributes:
+        state: Folder for what guests have it remember, None for none.
+    """
+
+    exports: tuple[Export, ...]
+    usb: Identity
+    mtp: ResponderIdentity
+    speed: Speed
+    presentation: Presentation
+    allow_format: bool
+    state: Path | None
+
+    def make(self) -> tuple[Phone, Shares]:
+        """The device, with nothing shared yet, and what decides about that."""
+        memory = Memory(self.state and self.state / f"{self.usb.serial}.json")
+        objects = ObjectTable(presentation=self.presentation)
+        device = MtpDevice(objects, self.mtp, memory, allow_format=self.allow_format)
+        return Phone(device, self.usb, self.speed), Shares(device)
+
+
+def configure(options: Mapping[str, Any]) -> Setup:
+    """What the options ask for.
+
+    Raises:
+        ValueError: they contradict what a device can be, or each other; the text says why.
+    """
+    exports = exports_of(options)
+    usb = Identity(
+        vendor=options["vendor_id"],
+        product=options["product_id"],
+        manufacturer=options["manufacturer"],
+        product_name=options["product_name"],
+        serial=options["serial"] or stable_serial(_machine_id(), *(str(export.path) for export in exports)),
+    )
+    mtp = ResponderIdentity(
+        manufacturer=usb.manufacturer,
+        model=usb.product_name,
+        device_version=__version__,
+        serial_number=usb.serial,
+        friendly_name=options["friendly_name"] or usb.product_name,
+    )
+    return Setup(
+        exports=exports,
+        usb=usb,
+        mtp=mtp,
+        speed=SPEEDS[options["speed"]],
+        presentation=Presentation(_zone(options["time_zone"]), windows_names=options["windows_names"]),
+        allow_format=options["allow_format"],
+        state=options["state_dir"],
+    )
+
+
+def exports_of(options: Mapping[str, Any]) -> tuple[Export, ...]:
+    """The exports of the command line, then those of the configuration file as it is now.
+
+    Raises:
+        ExportError: one of them cannot be used, or there is none.
+        ConfigError: the file cannot be used.
+    """
+    defaults = Export("", Path(), **{key: options[key] for key in _EXPORT_SETTINGS})
+    exports = [parse_export(text, defaults) for text in options["exports"]]
+    if options["config"] is not None:
+        where = str(options["config"])
+        tables = export_tables(read_config(options["config"], options.keys()), _TABLE_KEYS, where)
+        exports += [_from_table(table, defaults, f"{where}: export {number}") for number, table in enumerate(tables, 1)]
+    if not exports:
+        raise ExportError("nothing to share: use --export [NAME=]PATH, or [[export]] in the file of --config")
+    return tuple(dict.fromkeys(exports))
+
+
+_TABLE_KEYS = {"export", "path", "name", *_EXPORT_SETTINGS}
+
+
+def _from_table(table: Mapping[str, Any], defaults: Export, where: str) -> Export:
+    kinds: dict[str, type] = {"export": str, "path": str, "name": str, **_EXPORT_SETTINGS}
+    for key, value in table.items():
+        if not isinstance(value, kinds[key]):
+            raise ConfigError(f"{where}: {key.replace('_', '-')} has to be a {kinds[key].__name__}")
+    settings = replace(defaults, **{key: table[key] for key in _EXPORT_SETTINGS if key in table})
+    try:
+        if "export" in table:
+            return parse_export(table["export"], settings)
+        if "path" in table:
+            return located(settings, table.get("name"), Path(table["path"]).expanduser())
+    except ExportError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    raise ConfigError(f"{where}: the path is missing")
+
+
+def _zone(name: str | None) -> ZoneInfo | None:
+    if name is None:
+        return None
+    try:
+        return ZoneInfo(name)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--time-zone: there is no time zone {name!r} (try Europe/Berlin or UTC)") from error
+
+
+def _machine_id() -> str:
+    """What tells this machine from others (systemd's machine-id(5)); the host name where there is none."""
+    for path in (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"), Path("/etc/hostname")):
+        with suppress(OSError):
+            if text := path.read_text(encoding="ascii", errors="replace").strip():
+                return text
+    return "unknown"
