@@ -50,7 +50,7 @@ def export_tables(settings: Mapping[str, Any], keys: Collection[str], where: str
     """
     exports = settings.get("export", [])
     tables = []
-    for number, item in enumerate([exports] if isinstance(exports, str | dict) else exports, 1):
+    for number, item in enumerate(exports if isinstance(exports, list) else [exports], 1):
         table = {"export": item} if isinstance(item, str) else item
         if not isinstance(table, dict):
             raise ConfigError(f"{where}: export {number}: a text or a table is expected")

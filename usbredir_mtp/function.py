@@ -172,6 +172,8 @@ class MtpFunction:
 
     def _on_woken(self) -> None:
         self._woken = False
+        if self._responder.untidy:
+            self._worker.tidy()
         self._pump_events()
         self.flush()
 

@@ -127,7 +127,7 @@ def _zone(name: str | None) -> ZoneInfo | None:
         return None
     try:
         return ZoneInfo(name)
-    except (OSError, ValueError) as error:
+    except (KeyError, OSError, ValueError) as error:
         raise ValueError(f"--time-zone: there is no time zone {name!r} (try Europe/Berlin or UTC)") from error
 
 

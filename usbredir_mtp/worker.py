@@ -50,9 +50,13 @@ class _Close(NamedTuple):
     final: bool
 
 
+class _Tidy(NamedTuple):
+    """Lets go of what is held open in vain."""
+
+
 class _Entry(NamedTuple):
     epoch: int
-    item: Item | _Close | None  # None only wakes the worker
+    item: Item | _Close | _Tidy | None  # None only wakes the worker
 
 
 class Worker:
@@ -139,6 +143,10 @@ class Worker:
         """`reset`, for good: the thread ends as soon as its storage lets it."""
         self._begin_epoch(_Close(final=True))
 
+    def tidy(self) -> None:
+        """Let the responder give up what it holds open of objects that are gone."""
+        self._inbox.put(_Entry(self.epoch, _Tidy()))
+
     def join(self, timeout: float) -> bool:
         """Wait for the thread after `close`; says whether it has ended."""
         self._thread.join(timeout)
@@ -200,6 +208,9 @@ class Worker:
                 self._taken += len(entry.item.data)
                 if was_full and not self.full:
                     self._post(self._release)
+            elif isinstance(entry.item, _Tidy):
+                self._responder.tidy()
+                continue
             if entry.epoch == self.epoch:
                 return entry
             if isinstance(entry.item, Command):
@@ -248,7 +259,8 @@ class _Transaction:
                 if not item.complete:
                     raise MtpError(ResponseCode.INCOMPLETE_TRANSFER, "the data ended early")
                 return None
-            self._check_start(item)
+            if isinstance(item, DataStart):
+                self._check_start(item)
 
     def _check_start(self, start: DataStart) -> None:
         """Data of another transaction is not this one's (MTP 1.1, 4.6): what was asked for will not come."""

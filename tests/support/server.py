@@ -9,6 +9,7 @@ import threading
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.interop.libusbredirparser import GuestParser, is_available
@@ -19,7 +20,7 @@ from usbredir_mtp import server as program
 from usbredir_mtp.setup import configure, exports_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 START_TIMEOUT = 20.0
@@ -44,11 +45,13 @@ class Server:
 
     Attributes:
         port: Where it listens on 127.0.0.1.
+        reload: What SIGHUP makes the program do.
         guests: Closes the guests when the server's block ends.
         made: The guests.
     """
 
     port: int
+    reload: Callable[[], None]
     guests: ExitStack = field(default_factory=ExitStack)
     made: list[Guest] = field(default_factory=list)
 
@@ -123,8 +126,15 @@ def running_server(exports: Sequence[Path | Export], *options: str) -> Iterator[
 
     That the program starts, prints and ends as it should is shown by tests/test_program.py, in a process of its own.
     """
-    arguments = [*options, *(word for export in exports for word in ("--export", str(export)))]
-    context = cli.command.make_context("usbredir-mtp", arguments)
+    with TemporaryDirectory() as state:
+        arguments = [*options, *(word for export in exports for word in ("--export", str(export)))]
+        with _running([*(() if "--state-dir" in options else ("--state-dir", state)), *arguments]) as server:
+            yield server
+
+
+@contextmanager
+def _running(arguments: Sequence[str]) -> Iterator[Server]:
+    context = cli.command.make_context("usbredir-mtp", list(arguments))
     phone, shares = configure(context.params).make()
     shares.update(exports_of(context.params))
     faults = _Faults()
@@ -140,7 +150,7 @@ def running_server(exports: Sequence[Path | Export], *options: str) -> Iterator[
     thread = threading.Thread(target=program.run, args=(main(), context.params["loop"]), name="server")
     thread.start()
     try:
-        server = Server(started.result(START_TIMEOUT))
+        server = Server(started.result(START_TIMEOUT), lambda: shares.update(exports_of(context.params)))
         with server.guests:
             yield server
     finally:

@@ -53,7 +53,7 @@ class Memory:
             values = json.loads(self._path.read_text("ascii"))
             if not isinstance(values, dict):
                 raise ValueError("not an object")  # noqa: TRY004, TRY301
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, ValueError) as error:
             logger.warning("%s cannot be read and is begun anew: %s", self._path, error)

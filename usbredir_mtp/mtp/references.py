@@ -32,7 +32,7 @@ class References:
         self._memory = memory
         self._lock = threading.Lock()
         self._known: dict[Node, list[Node]] = {}
-        self._kept: list[tuple[Place, list[Place]]] = memory.get(_KEY, [])
+        self._kept = _readable(memory.get(_KEY))
         """Of storages that have not been asked for since the start."""
 
     def get(self, node: Node) -> list[Node]:
@@ -101,6 +101,28 @@ class References:
                     return None
             node = (node.children or {}).get(name)
         return node
+
+
+def _readable(kept: Any) -> list[tuple[Place, list[Place]]]:
+    """What is kept, if it is what we write: people edit files."""
+
+    def is_place(place: Any) -> bool:
+        return (
+            isinstance(place, list)
+            and [type(part) for part in place] == [str, list]
+            and all(isinstance(name, str) for name in place[1])
+        )
+
+    def is_row(row: Any) -> bool:
+        return (
+            isinstance(row, list)
+            and len(row) == 2  # noqa: PLR2004  (who refers, to whom)
+            and is_place(row[0])
+            and isinstance(row[1], list)
+            and all(map(is_place, row[1]))
+        )
+
+    return [(row[0], row[1]) for row in kept if is_row(row)] if isinstance(kept, list) else []
 
 
 def _place(node: Node) -> Place | None:

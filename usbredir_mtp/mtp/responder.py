@@ -6,7 +6,7 @@ Plain blocking code for one thread per session; what carries the bytes is behind
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Protocol, cast
 
 from usbredir_mtp.mtp.codes import EventCode, OperationCode, ResponseCode
@@ -75,6 +75,7 @@ class Responder:
         objects: The device's object table.
         session: The open session, None outside of one.
         power_off: The initiator wants the device to be unplugged.
+        untidy: `tidy` has something to do.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Responder:
         self.session: MtpSession | None = None
         self.operations = operations
         self.power_off = False
+        self.untidy = False
         self._wake = wake
         self._events = EventQueue(self._everything_changed)
         self._channel: Channel | None = None
@@ -130,6 +132,16 @@ class Responder:
         for editor in session.editors.values():
             editor.close()
 
+    def tidy(self) -> None:
+        """Close the files of objects that are gone: somebody may want to unmount what they lie on."""
+        self.untidy = False
+        editors = self.session.editors if self.session is not None else {}
+        for handle in list(editors):
+            with suppress(MtpError):
+                self.objects.get(handle)
+                continue
+            editors.pop(handle).close()
+
     def require_session(self) -> MtpSession:
         """The open session.
 
@@ -143,6 +155,7 @@ class Responder:
     def notify(self, event: Event, /) -> None:
         """Keep an event for the initiator, if there is a session in which it means anything."""
         if self.session is not None:
+            self.untidy |= event.code is EventCode.STORE_REMOVED
             self._events.put(event)
             self._wake()
 
