@@ -10,6 +10,7 @@ disk=$1 folder=$2
 shift 2
 
 run=$(mktemp -d)
+: >"$run/banner"
 usbredir-mtp --export "$folder" --port 0 >"$run/banner" &
 server=$!
 trap 'kill "$server" 2>/dev/null; wait "$server" 2>/dev/null; rm -rf "$run"' EXIT INT TERM

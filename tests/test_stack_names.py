@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.codes import ALL, Format, Op, Prop
+from tests.support.codes import ALL, Format, Op, Prop, Rc
 from tests.support.initiator import Initiator, refused
 from tests.support.mtp import ObjectInfo
 from tests.support.server import phone
@@ -127,3 +128,18 @@ def test_a_rename_of_a_folder_keeps_its_children(mtp: Initiator, share: Path) ->
     assert (share / "renamed" / "child").exists()
     assert mtp.get_object(child) == b"c"
     assert mtp.object_info(child).parent == folder
+
+
+def test_a_name_that_had_to_be_altered_means_the_object_that_bears_it(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_bytes(b"old")
+    with phone(tmp_path) as mtp:
+        [(name, handle)] = mtp.names().items()
+        assert name.startswith("caf%E9~")
+        assert mtp.send_file(name, b"new") == handle
+        assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"new"]
+        other = mtp.send_file("other", b"")
+        with refused(Rc.ACCESS_DENIED):
+            mtp.rename(other, name)
+        mtp.delete(handle)
+        mtp.rename(other, name)
+        assert {path.name for path in tmp_path.iterdir()} == {name}

@@ -131,8 +131,13 @@ class ObjectFormat(IntEnum):
     WAV = 0x3008
     MP3 = 0x3009
     EXIF_JPEG = 0x3801
+    BMP = 0x3804
     GIF = 0x3807
     PNG = 0x380B
+    TIFF = 0x380D
+    OGG = 0xB902
+    AAC = 0xB903
+    FLAC = 0xB906
     MP4_CONTAINER = 0xB982
 
 

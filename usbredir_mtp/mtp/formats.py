@@ -13,6 +13,13 @@ _BY_SUFFIX: dict[str, ObjectFormat] = {
     "mp3": ObjectFormat.MP3,
     "jpg": ObjectFormat.EXIF_JPEG,
     "jpeg": ObjectFormat.EXIF_JPEG,
+    "bmp": ObjectFormat.BMP,
+    "tif": ObjectFormat.TIFF,
+    "tiff": ObjectFormat.TIFF,
+    "ogg": ObjectFormat.OGG,
+    "oga": ObjectFormat.OGG,
+    "aac": ObjectFormat.AAC,
+    "flac": ObjectFormat.FLAC,
     "gif": ObjectFormat.GIF,
     "png": ObjectFormat.PNG,
     "mp4": ObjectFormat.MP4_CONTAINER,
@@ -30,3 +37,8 @@ PLAYBACK_FORMATS: tuple[ObjectFormat, ...] = (
 def file_format(name: str) -> ObjectFormat:
     """The format of a file of this name."""
     return _BY_SUFFIX.get(name.rpartition(".")[2].lower(), ObjectFormat.UNDEFINED)
+
+
+def suffixes(code: ObjectFormat) -> list[str]:
+    """The suffixes by which files of a format are known."""
+    return [suffix for suffix, each in _BY_SUFFIX.items() if each is code]

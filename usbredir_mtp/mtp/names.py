@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 
 from usbredir_mtp.mtp.codes import ResponseCode
 from usbredir_mtp.mtp.datatypes import MAX_STRING_UNITS
@@ -24,6 +25,14 @@ def wire_name(name: str) -> str:
     if readable == name and _units(name) <= MAX_STRING_UNITS:
         return name
     return _shortened(readable, hashlib.blake2s(os.fsencode(name), digest_size=4).hexdigest())
+
+
+_ALTERED = re.compile(r"~[0-9a-f]{8}(\.[^.]{0,16})?")
+
+
+def may_be_altered(name: str) -> bool:
+    """Whether a name on the wire looks like one that `wire_name` had to alter."""
+    return _ALTERED.search(name) is not None
 
 
 def _units(text: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -95,6 +96,7 @@ class Operation:
 def takes_dataset(handler: DatasetHandler) -> Operation:
     """The row of an operation to which the initiator sends a dataset."""
 
+    @functools.wraps(handler)
     def handle(responder: Responder, parameters: Parameters, sink: BytesSink) -> Reply:
         return handler(responder, parameters, sink.data)
 

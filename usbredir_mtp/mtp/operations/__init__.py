@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from usbredir_mtp.mtp.operations import (
     device,
     edit,
+    media,
     moves,
     properties,
     property_lists,
@@ -26,6 +27,7 @@ OPERATIONS: dict[int, Operation] = dict(
             **device.OPERATIONS,
             **storages.OPERATIONS,
             **read.OPERATIONS,
+            **media.OPERATIONS,
             **uploads.OPERATIONS,
             **edit.OPERATIONS,
             **moves.OPERATIONS,

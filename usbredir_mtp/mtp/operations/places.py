@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from usbredir_mtp.mtp.codes import ALL_HANDLES, ResponseCode
 from usbredir_mtp.mtp.errors import MtpError
+from usbredir_mtp.mtp.names import may_be_altered
 from usbredir_mtp.mtp.nodes import locate, storage_of
 
 if TYPE_CHECKING:
@@ -46,6 +47,24 @@ def _parent(objects: ObjectTable, handle: int) -> Node:
     if not folder.folder:
         raise MtpError(ResponseCode.INVALID_PARENT_OBJECT, f"handle {handle:#x} is a file")
     return folder
+
+
+def host_name(objects: ObjectTable, folder: Node, name: str) -> str:
+    """The host's name for what an initiator calls `name` in a folder.
+
+    A name that had to be altered for the wire means the object that bears it: no two may look the same.
+
+    Raises:
+        MtpError: INVALID_OBJECT_PROP_VALUE for a name that no file can have or that would lead elsewhere.
+        OSError: from the storage.
+    """
+    root, _, _ = locate(folder)
+    plain = root.presentation.host_name(name)
+    if may_be_altered(name):
+        for node in objects.children(folder):
+            if node.name != plain and root.presentation.wire_name(node.name) == name:
+                return node.name
+    return plain
 
 
 def writable(node: Node) -> tuple[Storage, Path]:

@@ -11,7 +11,7 @@ from usbredir_mtp.mtp.events import Event
 from usbredir_mtp.mtp.nodes import locate
 from usbredir_mtp.mtp.object_properties import OBJECT_PROPERTIES, describe, encode_value, row
 from usbredir_mtp.mtp.operation import Operation, Parameters, Reply, data_reply, takes_dataset
-from usbredir_mtp.mtp.operations.places import changeable, place, writable
+from usbredir_mtp.mtp.operations.places import changeable, host_name, place, writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,11 +41,11 @@ def get_object_prop_value(responder: Responder, parameters: Parameters) -> Reply
 
 
 def _rename(responder: Responder, node: Node, value: str) -> None:
-    name = locate(node)[0].presentation.host_name(value)
+    folder, _ = place(node)
+    name = host_name(responder.objects, folder, value)
     if name == node.name:
         return
     storage, path = changeable(node)
-    folder, _ = place(node)
     with responder.objects.own_change((folder, node.name), (folder, name)):
         storage.rename(path, (*path[:-1], name))
         responder.objects.moved(node, folder, name, responder)

@@ -19,7 +19,7 @@ from usbredir_mtp.mtp.errors import MtpError
 from usbredir_mtp.mtp.nodes import locate
 from usbredir_mtp.mtp.object_properties import PropertyRow, decode_rows, row
 from usbredir_mtp.mtp.operation import Operation, Parameters, Reply, takes_dataset, takes_stream
-from usbredir_mtp.mtp.operations.places import destination, writable
+from usbredir_mtp.mtp.operations.places import destination, host_name, writable
 from usbredir_mtp.mtp.state import PendingObject
 
 if TYPE_CHECKING:
@@ -46,9 +46,10 @@ def send_object_info(responder: Responder, parameters: Parameters, data: Buffer)
     folder = destination(responder.objects, parameters[0], parameters[1])
     presentation = locate(folder)[0].presentation
     info = ObjectInfo.decode(data, presentation.zone)
+    name = host_name(responder.objects, folder, info.filename)
     size = None if info.size == MAX_UINT32 else info.size
     is_folder = info.format == ObjectFormat.ASSOCIATION
-    return _begin(responder, _New(folder, presentation.host_name(info.filename), is_folder, size, info.modified))
+    return _begin(responder, _New(folder, name, is_folder, size, info.modified))
 
 
 def send_object_prop_list(responder: Responder, parameters: Parameters, data: Buffer) -> Reply:
@@ -66,11 +67,12 @@ def send_object_prop_list(responder: Responder, parameters: Parameters, data: Bu
         except MtpError as error:
             return Reply(code=error.code, parameters=(0, 0, 0, index))
     presentation = locate(folder)[0].presentation
-    name = texts.get(ObjectProperty.OBJECT_FILE_NAME) or texts.get(ObjectProperty.NAME, "")
+    wanted = texts.get(ObjectProperty.OBJECT_FILE_NAME) or texts.get(ObjectProperty.NAME, "")
+    name = host_name(responder.objects, folder, wanted)
     size = None if (high, low) == (MAX_UINT32, MAX_UINT32) else high << 32 | low
     modified = presentation.decode_time(texts.get(ObjectProperty.DATE_MODIFIED, ""))
     is_folder = format_ == ObjectFormat.ASSOCIATION
-    return _begin(responder, _New(folder, presentation.host_name(name), is_folder, size, modified))
+    return _begin(responder, _New(folder, name, is_folder, size, modified))
 
 
 def _wanted(item: PropertyRow) -> object:
