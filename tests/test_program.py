@@ -160,3 +160,24 @@ def test_wrong_usage(arguments: list[str], named: str) -> None:
 def test_version_and_help() -> None:
     assert run("--version").stdout.startswith("usbredir-mtp")
     assert "--export" in run("--help").stdout
+
+
+def test_sighup_reads_the_configuration_anew(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(f"[[export]]\npath = '{tmp_path}'\nname = 'before'")
+    with program("--config", str(config)) as (process, port), initiator(port) as mtp:
+        mtp.guest.start_interrupt()
+        config.write_text("nonsense")
+        process.send_signal(signal.SIGHUP)
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert "nothing has changed" in line
+        assert "config.toml" in line
+        config.write_text(f"[[export]]\npath = '{tmp_path}'\nname = 'after'")
+        process.send_signal(signal.SIGHUP)
+        mtp.wait_event()
+        mtp.wait_event()
+        assert [mtp.storage_info(number).description for number in mtp.storage_ids()] == ["after"]
+        process.send_signal(signal.SIGTERM)
+        wait_unplugged(mtp.guest)
+        assert process.wait(10) == 0

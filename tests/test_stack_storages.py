@@ -113,6 +113,24 @@ def test_a_configuration_that_became_unusable_changes_nothing(folders: dict[str,
         assert list(storages(mtp)) == ["first", "second"]
 
 
+def test_a_device_is_called_something_else(folders: dict[str, Path], tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    write_config(config)
+    with running_server([folders["first"]], "--config", str(config)) as server:
+        mtp = server.initiator()
+        server.reload()
+        write_config(config, product_name="'Neu'", manufacturer="'We'")
+        server.reload()
+        assert (mtp.wait_event().code, mtp.wait_event().code) == (Ev.DEVICE_INFO_CHANGED, Ev.DEVICE_PROP_CHANGED)
+        info = mtp.device_info()
+        assert (info.model, info.manufacturer) == ("Neu", "We")
+        assert mtp.device_prop_value(Prop.FRIENDLY_NAME) == "Neu"
+        write_config(config, product_name="'Neu'", manufacturer="'They'")
+        server.reload()
+        assert mtp.wait_event().code == Ev.DEVICE_INFO_CHANGED
+        assert mtp.device_info().manufacturer == "They"
+
+
 def test_free_space_that_changed_is_told(tmp_path: Path) -> None:
     with running_server([tmp_path]) as server:
         mtp = server.initiator()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import platformdirs
@@ -15,7 +15,10 @@ from usbredir_mtp.banner import banner
 from usbredir_mtp.config import ConfigError, read_config
 from usbredir_mtp.exports import ExportError, parse_export
 from usbredir_mtp.server import Server, run, serve
-from usbredir_mtp.setup import SPEEDS, Setup, configure, exports_of
+from usbredir_mtp.setup import SPEEDS, Setup, configure, update
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +55,13 @@ class _IdType(click.ParamType[int]):
         return self.fail(f"{value!r} is not a number from 0001 to ffff in hexadecimal", param, ctx)
 
 
+class _Command(click.Command):
+    """Keeps the arguments, so that they can be read once more when the configuration has changed."""
+
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
+        return super().make_context(info_name, args, *rest, obj=tuple(args), **extra)
+
+
 def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
     """Let a file say what the command line and the environment do not."""
     if value is not None:
@@ -65,14 +75,15 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None)
 
 
 @click.command(
+    cls=_Command,
     context_settings={
         "help_option_names": ["-h", "--help"],
         "max_content_width": 100,
         "auto_envvar_prefix": "USBREDIR_MTP",
     },
     epilog="Every option can be set by an environment variable too: --port by USBREDIR_MTP_PORT. SIGHUP makes the "
-    "program read the exports of --config anew. Exit codes: 0 ended by SIGINT or SIGTERM, 2 wrong usage, 3 could not "
-    "start.",
+    "program read --config anew: exports come and go in running guests. Exit codes: 0 ended by SIGINT or SIGTERM, 2 "
+    "wrong usage, 3 could not start.",
 )
 @click.option(
     "--export",
@@ -141,17 +152,31 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None)
 @click.option("-v", "--verbose", count=True, help="Log connections and failures; twice: every operation.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 @click.version_option(__version__, prog_name="usbredir-mtp")
-def command(**options: Any) -> None:
+@click.pass_obj
+def command(arguments: Sequence[str], /, **options: Any) -> None:
     """Share folders with virtual machines as a virtual MTP phone, over usbredir."""
     _set_up_logging(-1 if options["quiet"] else options["verbose"])
     try:
         setup = configure(options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    _serve(options, setup)
+    _serve(options, setup, lambda: parse(arguments))
 
 
-def _serve(options: dict[str, Any], setup: Setup) -> None:
+def parse(arguments: Sequence[str]) -> Setup:
+    """What the arguments, and all that they lead to, ask for now.
+
+    Raises:
+        ValueError: they cannot be used; the text says why.
+    """
+    try:
+        with command.make_context("usbredir-mtp", list(arguments)) as context:
+            return configure(context.params)
+    except click.ClickException as error:
+        raise ValueError(error.format_message()) from error
+
+
+def _serve(options: dict[str, Any], setup: Setup, read_again: Callable[[], Setup]) -> None:
     phone, shares = setup.make()
 
     def ready(addresses: list[tuple[str, int]]) -> None:
@@ -162,9 +187,9 @@ def _serve(options: dict[str, Any], setup: Setup) -> None:
 
     def reload() -> None:
         try:
-            shares.update(exports_of(options))
+            update(phone.mtp, shares, read_again())
         except (ValueError, OSError) as error:
-            logger.error("not re-read, nothing has changed: %s", error)  # noqa: TRY400  (a user's mistake, no fault)
+            logger.error("nothing has changed: %s", error)  # noqa: TRY400  (a user's mistake, no fault)
 
     try:
         shares.update(setup.exports)

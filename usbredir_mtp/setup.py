@@ -53,6 +53,17 @@ class Setup:
         return Phone(device, self.usb, self.speed), Shares(device)
 
 
+def update(device: MtpDevice, shares: Shares, setup: Setup) -> None:
+    """Let a running device become what a setup asks for, as far as one can; USB's side stays until the next start.
+
+    Raises:
+        OSError: a folder cannot be opened; nothing has changed then.
+    """
+    shares.update(setup.exports)
+    device.allow_format = setup.allow_format
+    device.rename(replace(setup.mtp, serial_number=device.identity.serial_number))
+
+
 def configure(options: Mapping[str, Any]) -> Setup:
     """What the options ask for.
 

@@ -17,7 +17,7 @@ from tests.support.initiator import Initiator, OutStyle
 from tests.support.usbredir import ALL_CAPS, Cap, Guest
 from usbredir_mtp import cli
 from usbredir_mtp import server as program
-from usbredir_mtp.setup import configure, exports_of
+from usbredir_mtp.setup import configure, update
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -135,8 +135,9 @@ def running_server(exports: Sequence[Path | Export], *options: str) -> Iterator[
 @contextmanager
 def _running(arguments: Sequence[str]) -> Iterator[Server]:
     context = cli.command.make_context("usbredir-mtp", list(arguments))
-    phone, shares = configure(context.params).make()
-    shares.update(exports_of(context.params))
+    setup = configure(context.params)
+    phone, shares = setup.make()
+    shares.update(setup.exports)
     faults = _Faults()
     logging.getLogger("usbredir_mtp").addHandler(faults)
     started: Future[int] = Future()
@@ -150,7 +151,7 @@ def _running(arguments: Sequence[str]) -> Iterator[Server]:
     thread = threading.Thread(target=program.run, args=(main(), context.params["loop"]), name="server")
     thread.start()
     try:
-        server = Server(started.result(START_TIMEOUT), lambda: shares.update(exports_of(context.params)))
+        server = Server(started.result(START_TIMEOUT), lambda: update(phone.mtp, shares, cli.parse(arguments)))
         with server.guests:
             yield server
     finally:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from usbredir_mtp.mtp.changes import follow
+from usbredir_mtp.mtp.codes import DeviceProperty, EventCode
 from usbredir_mtp.mtp.device_properties import DeviceProperties
+from usbredir_mtp.mtp.events import Event
 from usbredir_mtp.mtp.housekeeping import Housekeeper
 from usbredir_mtp.mtp.identity import ResponderIdentity
 from usbredir_mtp.mtp.memory import Memory
@@ -44,7 +46,7 @@ class MtpDevice:
     _running: ExitStack = field(init=False, default_factory=ExitStack)
 
     def __post_init__(self) -> None:
-        self.properties = DeviceProperties(self.identity, self.objects.publisher, self.memory)
+        self.properties = DeviceProperties(lambda: self.identity, self.objects.publisher, self.memory)
         self.references = References(self.objects, self.memory)
 
     def start(self) -> None:
@@ -67,6 +69,16 @@ class MtpDevice:
         """Share it no longer; it is closed once no transaction can be using it."""
         self._stop_watching(root)
         self.objects.remove_storage(root)
+
+    def rename(self, identity: ResponderIdentity) -> None:
+        """Be called something else from now on; initiators are told."""
+        if identity == self.identity:
+            return
+        before, self.identity = self.identity, identity
+        events = [Event(EventCode.DEVICE_INFO_CHANGED)]
+        if identity.friendly_name != before.friendly_name:
+            events.append(Event(EventCode.DEVICE_PROP_CHANGED, DeviceProperty.DEVICE_FRIENDLY_NAME))
+        self.objects.publisher.publish(events)
 
     def close(self) -> None:
         """End what `start` began, and close the storages: no session may be left."""

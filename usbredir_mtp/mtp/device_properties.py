@@ -54,7 +54,7 @@ DEVICE_PROPERTIES: dict[int, DevicePropertySpec] = {
 class DeviceProperties:
     """The values of one device, which all of its sessions share; thread-safe."""
 
-    def __init__(self, identity: ResponderIdentity, publisher: Publisher, memory: Memory) -> None:
+    def __init__(self, identity: Callable[[], ResponderIdentity], publisher: Publisher, memory: Memory) -> None:
         self._identity = identity
         self._publisher = publisher
         self._memory = memory
@@ -67,7 +67,7 @@ class DeviceProperties:
             MtpError: DEVICE_PROP_NOT_SUPPORTED.
         """
         row = _row(code)
-        default = row.default(self._identity)
+        default = row.default(self._identity())
         return DevicePropDesc(code, row.kind, row.settable, default, self._current(code), row.form).encode()
 
     def value(self, code: int) -> bytes:
@@ -115,7 +115,7 @@ class DeviceProperties:
         row = DEVICE_PROPERTIES[code]
         if row.settable and isinstance(value, str) and _fits(value):  # what is remembered could have been edited
             return value
-        return row.default(self._identity)
+        return row.default(self._identity())
 
     def _assign(self, code: int, value: Value | None, origin: object) -> None:
         with self._lock:
