@@ -135,7 +135,7 @@ def test_object_info_of_a_folder(mtp: Initiator) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["é", "日本語.txt", "emoji 😀", "e\u0301 decomposed", " blanks ", "a" * 254, "dots...", "-", ".hidden", "a\\b"],
+    ["é", "日本語.txt", "emoji 😀", "e\u0301 decomposed", " blanks ", "a" * 254, "dots...", "-", "a\\b"],
 )
 def test_names(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"x")
@@ -174,3 +174,23 @@ def test_a_second_session_sees_the_same(tmp_path: Path) -> None:
         first.close_session()
         first.open_session()
         assert list(first.names()) == ["file"]
+
+
+def test_dot_names_are_hidden_but_from_those_who_made_them(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "shown").touch()
+    with running_server([tmp_path]) as server:
+        one, other = server.initiator(), server.initiator()
+        assert list(one.names()) == ["shown"]
+        assert one.num_objects(parent=0) == 1
+        handle = one.send_file(".made", b"by a guest")
+        assert other.names()[".made"] == handle
+        assert other.get_object(handle) == b"by a guest"
+        one.rename(one.names()["shown"], ".shown")
+        assert set(other.names()) == {".made", ".shown"}
+
+
+def test_dot_names_are_shown_on_demand(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    with phone(tmp_path, options=["--show-hidden"]) as mtp:
+        assert list(mtp.names()) == [".git"]

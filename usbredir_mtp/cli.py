@@ -99,9 +99,11 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None)
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     is_eager=True,
     callback=_read_config,
-    help="TOML file with these options as keys, and an [[export]] table for each folder (path, name, read-only).",
+    help="TOML file with these options as keys, and an [[export]] table for each folder (path, name, read-only, "
+    "show-hidden).",
 )
 @click.option("--read-only", is_flag=True, help="Let guests change nothing in any export.")
+@click.option("--show-hidden", is_flag=True, help="Show files whose names begin with a dot.")
 @click.option("--allow-format", is_flag=True, help="Let guests remove everything in an export at once.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(

@@ -32,6 +32,7 @@ class Export:
     name: str
     path: Path
     read_only: bool = False
+    show_hidden: bool = False
 
     def __str__(self) -> str:
         return f"{self.name}: {self.path} ({'read-only' if self.read_only else 'read-write'})"
@@ -42,7 +43,7 @@ class Export:
         Raises:
             OSError: the folder is gone, or may not be opened.
         """
-        return FolderStorage(self.path, description=self.name, read_only=self.read_only)
+        return FolderStorage(self.path, description=self.name, read_only=self.read_only, show_hidden=self.show_hidden)
 
 
 def parse_export(text: str, defaults: Export | None = None) -> Export:

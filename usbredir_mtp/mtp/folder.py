@@ -53,6 +53,7 @@ class FolderStorage(Storage):
         description: What the user sees.
         volume: Unique and stable; by default derived from the root's real path.
         read_only: Refuse all changes, with EROFS.
+        show_hidden: Show names that begin with a dot to everybody, not only to who made them.
 
     Raises:
         OSError: The root is missing, is not a folder, or may not be opened.
@@ -65,11 +66,13 @@ class FolderStorage(Storage):
         description: str,
         volume: str | None = None,
         read_only: bool = False,
+        show_hidden: bool = False,
     ) -> None:
         self._root = Root(root)
         self.description = description
         self.volume = volume or _digest(self._root.path)
         self.read_only = read_only
+        self._show_hidden = show_hidden
         self._new_mode = 0o666 & ~_umask()
 
     @property
@@ -185,6 +188,25 @@ class FolderStorage(Storage):
             status = os.stat(name, dir_fd=folder, follow_symlinks=False)
             require_object(status)
             set_times(name, status.st_atime_ns, modified, dir_fd=folder)
+
+    def set_writable(self, path: Path, writable: bool) -> None:
+        """Take the write permissions away, or give them to whoever may read, but for what the umask forbids."""
+        self._require_writable(path)
+        with self._root.parent(path) as (folder, name):
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            require_object(status)
+            # By descriptor: fchmodat(2) follows links.
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+            try:
+                mode = stat.S_IMODE(os.fstat(fd).st_mode)
+                granted = stat.S_IWUSR | (mode & 0o444) >> 1 & self._new_mode
+                os.fchmod(fd, mode | granted if writable else mode & ~0o222)
+            finally:
+                os.close(fd)
+
+    def hides(self, name: str) -> bool:
+        """Whether a name begins with a dot, and those are hidden."""
+        return not self._show_hidden and name.startswith(".")
 
     def watch(self, listener: Callable[[Change], None]) -> Watch:
         """Report changes; nothing more than a warning in the log where that cannot be done."""

@@ -44,7 +44,10 @@ def is_temporary(name: str) -> bool:
 
 
 def describe(status: os.stat_result, *, writable: bool) -> Stat:
-    """What a storage says of a regular file or folder with these attributes."""
+    """What a storage says of a regular file or folder with these attributes.
+
+    Without any write permission it is protected, also from those who need none.
+    """
     folder = stat.S_ISDIR(status.st_mode)
     birth: float | None = getattr(status, "st_birthtime", None)  # macOS and BSD
     return Stat(
@@ -52,7 +55,7 @@ def describe(status: os.stat_result, *, writable: bool) -> Stat:
         size=0 if folder else status.st_size,
         modified=status.st_mtime_ns,
         created=None if birth is None else int(birth * 1_000_000_000),
-        writable=writable,
+        writable=writable and bool(status.st_mode & 0o222),
         identity=status.st_ino,
     )
 
