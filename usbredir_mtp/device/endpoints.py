@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_EVENTS = 1024
-"""Events kept for a guest that does not poll: QEMU drops what it has not read beyond some 2000, and an initiator that
-far behind lists anew anyway."""
+"""Events kept for a guest that does not poll; whoever has more to say waits until the endpoint is ready."""
 
 
 class _Message:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from usbredir_mtp.mtp.codes import (
@@ -73,6 +73,7 @@ def _unique_id(view: ObjectView) -> int:
 _P = ObjectProperty
 _T = DataType
 _PROTECTIONS = EnumerationForm(list(ProtectionStatus))
+_FLAG = EnumerationForm([0, 1])
 
 OBJECT_PROPERTIES: dict[int, ObjectPropertySpec] = {
     _P.STORAGE_ID: ObjectPropertySpec(_T.UINT32, GROUP_PLACE, lambda view: view.root.storage_id),
@@ -81,7 +82,9 @@ OBJECT_PROPERTIES: dict[int, ObjectPropertySpec] = {
     ),
     _P.PROTECTION_STATUS: ObjectPropertySpec(_T.UINT16, GROUP_FILE, protection, form=_PROTECTIONS),
     _P.OBJECT_SIZE: ObjectPropertySpec(_T.UINT64, GROUP_FILE, lambda view: view.stat.size),
-    _P.ASSOCIATION_TYPE: ObjectPropertySpec(_T.UINT16, GROUP_FILE, association_type),
+    _P.ASSOCIATION_TYPE: ObjectPropertySpec(
+        _T.UINT16, GROUP_FILE, association_type, form=EnumerationForm(list(AssociationType))
+    ),
     _P.OBJECT_FILE_NAME: ObjectPropertySpec(_T.STRING, GROUP_NAME, lambda view: view.name, settable=True, default=""),
     _P.DATE_CREATED: ObjectPropertySpec(
         _T.STRING,
@@ -99,9 +102,10 @@ OBJECT_PROPERTIES: dict[int, ObjectPropertySpec] = {
         form=DateTimeForm(),
     ),
     _P.PARENT_OBJECT: ObjectPropertySpec(_T.UINT32, GROUP_PLACE, lambda view: view.node.parent_handle),
+    _P.HIDDEN: ObjectPropertySpec(_T.UINT16, GROUP_FILE, lambda view: int(view.node.name.startswith(".")), form=_FLAG),
     _P.PERSISTENT_UNIQUE_ID: ObjectPropertySpec(_T.UINT128, GROUP_PLACE, _unique_id),
     _P.NAME: ObjectPropertySpec(_T.STRING, GROUP_NAME, lambda view: view.name, default=""),
-    _P.NON_CONSUMABLE: ObjectPropertySpec(_T.UINT8, GROUP_FILE, lambda _view: 0),
+    _P.NON_CONSUMABLE: ObjectPropertySpec(_T.UINT8, GROUP_FILE, lambda _view: 0, form=_FLAG),
     _P.DISPLAY_NAME: ObjectPropertySpec(_T.STRING, GROUP_NAME, lambda view: view.name, default=""),
 }
 """The object properties by code; every format has all of them."""
@@ -119,13 +123,15 @@ def row(code: int) -> ObjectPropertySpec:
         raise MtpError(ResponseCode.OBJECT_PROP_NOT_SUPPORTED, f"object property {code:#06x}") from None
 
 
-def describe(code: int) -> bytes:
-    """The ObjectPropDesc dataset.
+def describe(code: int, format_: int) -> bytes:
+    """The ObjectPropDesc dataset of a property, for objects of a format: that is its own default.
 
     Raises:
         MtpError: OBJECT_PROP_NOT_SUPPORTED.
     """
     spec = row(code)
+    if code == ObjectProperty.OBJECT_FORMAT and format_:
+        spec = replace(spec, default=format_, form=EnumerationForm([format_]))
     return ObjectPropDesc(code, spec.kind, spec.settable, spec.default, spec.group, spec.form).encode()
 
 

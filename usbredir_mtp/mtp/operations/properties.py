@@ -29,7 +29,7 @@ def get_object_props_supported(_responder: Responder, _parameters: Parameters) -
 
 def get_object_prop_desc(_responder: Responder, parameters: Parameters) -> Reply:
     """GetObjectPropDesc(property, format)."""
-    return data_reply(describe(parameters[0]))
+    return data_reply(describe(parameters[0], parameters[1]))
 
 
 def get_object_prop_value(responder: Responder, parameters: Parameters) -> Reply:
