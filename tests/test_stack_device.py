@@ -261,8 +261,8 @@ def test_an_upload_by_property_list(mtp: Initiator, share: Path) -> None:
         (0, Prop.NAME, TEXT, "another name"),
         (0, Prop.NON_CONSUMABLE, 2, 0),
     )
-    storage, parent, handle = announce(mtp, data, 5, box)
-    assert (storage, parent) == (mtp.storage, box)
+    storage, parent, handle, failed = announce(mtp, data, 5, box)
+    assert (storage, parent, failed) == (mtp.storage, box, 0)
     mtp.send_object(b"hello")
     assert (share / "box/Füße.bin").read_bytes() == b"hello"
     assert (share / "box/Füße.bin").stat().st_mtime == 1577934245

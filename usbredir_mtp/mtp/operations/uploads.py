@@ -55,8 +55,8 @@ def send_object_info(responder: Responder, parameters: Parameters, data: Buffer)
 def send_object_prop_list(responder: Responder, parameters: Parameters, data: Buffer) -> Reply:
     """SendObjectPropList(storage, parent, format, size's high half, low half), then a property list.
 
-    Answers like SendObjectInfo, or as fourth parameter with the index of the property that cannot be. The file name
-    is all that is needed.
+    Answers like SendObjectInfo, with the index of the property that cannot be as fourth parameter, which aft wants in
+    any case. The file name is all that is needed.
     """
     storage_id, parent, format_, high, low = parameters
     folder = destination(responder.objects, storage_id, parent)
@@ -72,7 +72,8 @@ def send_object_prop_list(responder: Responder, parameters: Parameters, data: Bu
     size = None if (high, low) == (MAX_UINT32, MAX_UINT32) else high << 32 | low
     modified = presentation.decode_time(texts.get(ObjectProperty.DATE_MODIFIED, ""))
     is_folder = format_ == ObjectFormat.ASSOCIATION
-    return _begin(responder, _New(folder, name, is_folder, size, modified))
+    reply = _begin(responder, _New(folder, name, is_folder, size, modified))
+    return Reply(parameters=(*reply.parameters, 0))
 
 
 def _wanted(item: PropertyRow) -> object:
