@@ -1,0 +1,13 @@
+# Developers' measurements; everything else is ./dev.
+CFLAGS ?= -O2 -Wall -Wextra -Wno-missing-field-initializers
+BUILD = benchmarks/build
+PYTHON ?= .venv/bin/python
+
+bench: $(BUILD)/floor $(BUILD)/client
+	$(PYTHON) benchmarks/run.py
+
+$(BUILD)/%: benchmarks/%.c benchmarks/usbredir.h
+	mkdir -p $(BUILD)
+	$(CC) $(CFLAGS) -o $@ $<
+
+.PHONY: bench
