@@ -75,6 +75,8 @@ def test_an_export_s_own_setting(tmp_path: Path) -> None:
         ("[[export]]\npath = 7", "export 1: path has to be a str"),
         ("[[export]]\npath = '/'\nread-only = 'yes'", "export 1: read-only has to be a bool"),
         ("[[export]]\npath = '/'\ncolour = 1", "export 1: there is no setting 'colour'"),
+        ("[[export]]\npath = '/'\nwatch = 'closely'", "export 1: watch: 'closely' is not one of auto"),
+        ("export = '/'\nwatch = 'closely'", "watch: 'closely' is not one of auto"),
         ("export = [7]", "export 1: a text or a table"),
         ("export = '/nowhere at all'", "export 1: /nowhere at all: No such file"),
         ("export = '/'\nport = 'x'", "'x' is not a valid"),

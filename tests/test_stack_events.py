@@ -241,3 +241,21 @@ def test_two_guests_upload_at_once(share: Path) -> None:
         expected = {"file", "folder"} | {f"{name}{number}" for name in "ab" for number in range(20)}
         for mtp in guests:
             assert set(mtp.names()) == expected
+
+
+def test_polling_notices_what_guests_have_seen(tmp_path: Path) -> None:
+    (tmp_path / "box").mkdir()
+    (tmp_path / "file").write_text("x")
+    with running_server([tmp_path], "--watch", "poll=0.1") as server:
+        mtp = server.initiator()
+        names = mtp.names()
+        mtp.object_info(names["file"])
+        (tmp_path / "file").write_text("longer")
+        assert mtp.wait_event().params == (names["file"],)
+        (tmp_path / "new").touch()
+        added = mtp.wait_event()
+        assert added.code == Ev.OBJECT_ADDED
+        assert mtp.object_info(added.params[0]).name == "new"
+        (tmp_path / "box").rmdir()
+        removed = mtp.wait_event()
+        assert (removed.code, removed.params) == (Ev.OBJECT_REMOVED, (names["box"],))

@@ -100,10 +100,17 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None)
     is_eager=True,
     callback=_read_config,
     help="TOML file with these options as keys, and an [[export]] table for each folder (path, name, read-only, "
-    "show-hidden).",
+    "show-hidden, watch).",
 )
 @click.option("--read-only", is_flag=True, help="Let guests change nothing in any export.")
 @click.option("--show-hidden", is_flag=True, help="Show files whose names begin with a dot.")
+@click.option(
+    "--watch",
+    metavar="HOW",
+    default="auto",
+    show_default=True,
+    help="How to notice changes on the host: inotify, poll or poll=SECONDS, off; auto polls remote file systems.",
+)
 @click.option("--allow-format", is_flag=True, help="Let guests remove everything in an export at once.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from usbredir_mtp.mtp.folder import FolderStorage
+from usbredir_mtp.mtp.watch_plan import AUTO, WatchPlan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,6 +34,7 @@ class Export:
     path: Path
     read_only: bool = False
     show_hidden: bool = False
+    watch: WatchPlan = AUTO
 
     def __str__(self) -> str:
         return f"{self.name}: {self.path} ({'read-only' if self.read_only else 'read-write'})"

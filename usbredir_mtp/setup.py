@@ -18,6 +18,7 @@ from usbredir_mtp.mtp.identity import ResponderIdentity
 from usbredir_mtp.mtp.memory import Memory
 from usbredir_mtp.mtp.objects import ObjectTable
 from usbredir_mtp.mtp.presentation import Presentation
+from usbredir_mtp.mtp.watch_plan import parse_watch
 from usbredir_mtp.session import Phone
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 SPEEDS = {speed.name.lower(): speed for speed in (Speed.FULL, Speed.HIGH, Speed.SUPER)}
 
-_EXPORT_SETTINGS: dict[str, type] = {"read_only": bool, "show_hidden": bool}
+_EXPORT_SETTINGS: dict[str, type] = {"read_only": bool, "show_hidden": bool, "watch": str}
 """Settings of an export's own, by option name; the options of the same name hold for all exports."""
 
 
@@ -103,7 +104,7 @@ def exports_of(options: Mapping[str, Any]) -> tuple[Export, ...]:
         ExportError: one of them cannot be used, or there is none.
         ConfigError: the file cannot be used.
     """
-    defaults = Export("", Path(), **{key: options[key] for key in _EXPORT_SETTINGS})
+    defaults = replace(Export("", Path()), **_settings(options))
     exports = [parse_export(text, defaults) for text in options["exports"]]
     if options["config"] is not None:
         where = str(options["config"])
@@ -122,15 +123,30 @@ def _from_table(table: Mapping[str, Any], defaults: Export, where: str) -> Expor
     for key, value in table.items():
         if not isinstance(value, kinds[key]):
             raise ConfigError(f"{where}: {key.replace('_', '-')} has to be a {kinds[key].__name__}")
-    settings = replace(defaults, **{key: table[key] for key in _EXPORT_SETTINGS if key in table})
     try:
+        settings = replace(defaults, **_settings(table))
         if "export" in table:
             return parse_export(table["export"], settings)
         if "path" in table:
             return located(settings, table.get("name"), Path(table["path"]).expanduser())
-    except ExportError as error:
+    except ValueError as error:
         raise ConfigError(f"{where}: {error}") from error
     raise ConfigError(f"{where}: the path is missing")
+
+
+def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of an export that options or a table have.
+
+    Raises:
+        ValueError: one of them cannot be used.
+    """
+    settings = {key: options[key] for key in _EXPORT_SETTINGS if key in options}
+    if "watch" in settings:
+        try:
+            settings["watch"] = parse_watch(settings["watch"])
+        except ValueError as error:
+            raise ValueError(f"watch: {error}") from error
+    return settings
 
 
 def _zone(name: str | None) -> ZoneInfo | None:

@@ -214,6 +214,7 @@ class TestEvents:
 def test_a_storage_is_watched(share: Path, listener: Listener) -> None:
     with FolderStorage(share, description="share") as storage:
         running = storage.watch(listener)
+        assert running is not None
         try:
             listener.wait(EVERYTHING)
             upload = storage.create(("file",), 1)

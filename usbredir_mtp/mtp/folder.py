@@ -32,6 +32,7 @@ from usbredir_mtp.mtp.folder_files import (
 from usbredir_mtp.mtp.folder_tree import remove_tree
 from usbredir_mtp.mtp.storage import Entry, Space, Storage
 from usbredir_mtp.mtp.watch import watch_folder
+from usbredir_mtp.mtp.watch_plan import AUTO, WatchMode, WatchPlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,6 +55,7 @@ class FolderStorage(Storage):
         volume: Unique and stable; by default derived from the root's real path.
         read_only: Refuse all changes, with EROFS.
         show_hidden: Show names that begin with a dot to everybody, not only to who made them.
+        watch: How to notice changes on the host.
 
     Raises:
         OSError: The root is missing, is not a folder, or may not be opened.
@@ -67,12 +69,14 @@ class FolderStorage(Storage):
         volume: str | None = None,
         read_only: bool = False,
         show_hidden: bool = False,
+        watch: WatchPlan = AUTO,
     ) -> None:
         self._root = Root(root)
         self.description = description
         self.volume = volume or _digest(self._root.path)
         self.read_only = read_only
         self._show_hidden = show_hidden
+        self._watch = watch
         self._new_mode = 0o666 & ~_umask()
 
     @property
@@ -208,9 +212,11 @@ class FolderStorage(Storage):
         """Whether a name begins with a dot, and those are hidden."""
         return not self._show_hidden and name.startswith(".")
 
-    def watch(self, listener: Callable[[Change], None]) -> Watch:
-        """Report changes; nothing more than a warning in the log where that cannot be done."""
-        return watch_folder(self._root.path, listener, is_temporary)
+    def watch(self, listener: Callable[[Change], None]) -> Watch | None:
+        """Report changes, if that is the plan; a warning in the log where it cannot be done."""
+        if self._watch.mode is WatchMode.OFF:
+            return None
+        return watch_folder(self._root.path, listener, is_temporary, self._watch)
 
     def _entries(self, folder: Path) -> Iterator[tuple[os.DirEntry[str], int]]:
         """The entries that are objects, each with the folder's descriptor."""

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import threading
+import time
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path as HostPath
@@ -32,6 +33,7 @@ from watchdog.events import (
 from watchdog.observers import Observer
 
 from usbredir_mtp.mtp.storage import Change, ChangeKind
+from usbredir_mtp.mtp.watch_plan import WatchMode, WatchPlan, others_change
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,20 +73,31 @@ _SETTLE_SECONDS = 0.2  # watchdog logs an overflow first and puts its watches ri
 _STOP_SECONDS = 0.9  # nobody shall wait for longer
 
 
-def watch_folder(root: str, listener: Callable[[Change], None], is_temporary: Callable[[str], bool]) -> FolderWatch:
+_INOTIFY = WatchPlan(WatchMode.INOTIFY)
+_POLL_SHARE = 20.0  # of the time at most one in so many parts is spent on looking
+
+
+def watch_folder(
+    root: str,
+    listener: Callable[[Change], None],
+    is_temporary: Callable[[str], bool],
+    plan: WatchPlan = _INOTIFY,
+) -> FolderWatch:
     """Report changes below the folder at `root`, with all that is in it, to `listener`.
 
     Returns at once: setting up the watches walks the whole tree, in the background. When they are
     there, whenever changes were missed, and when the root has been replaced, the listener gets a
-    RESCAN of the root. It is called from threads of the watch, one call at a time. Where the host
-    refuses (inotify's limits) a warning is logged and no change is ever reported.
+    RESCAN of the root, and at each look where the plan is to poll. It is called from threads of the
+    watch, one call at a time. Where the host refuses (inotify's limits) a warning is logged; the
+    automatic plan is to poll then, with the other no change is ever reported.
 
     Args:
         root: Absolute path without symbolic links.
         listener: Called with each change, which may concern what is not an object of a storage.
         is_temporary: Tells the names that no storage shows.
+        plan: How to notice changes; not OFF.
     """
-    watch = FolderWatch(root, listener, is_temporary)
+    watch = FolderWatch(root, listener, is_temporary, plan)
     watch.start()
     return watch
 
@@ -96,6 +109,7 @@ class FolderWatch:
     root: str
     listener: Callable[[Change], None]
     is_temporary: Callable[[str], bool]
+    plan: WatchPlan = _INOTIFY
     _stopped: threading.Event = field(init=False, default_factory=threading.Event)
     _wake: threading.Event = field(init=False, default_factory=threading.Event)
     _root_gone: threading.Event = field(init=False, default_factory=threading.Event)
@@ -144,6 +158,11 @@ class FolderWatch:
         self._wake.set()
 
     def _run(self) -> None:
+        mode = self.plan.mode
+        if mode is WatchMode.POLL or (mode is WatchMode.AUTO and others_change(self.root)):
+            log.info("%s: looking for changes every %g s", self.root, self.plan.seconds)
+            self._poll()
+            return
         missed = _OverflowHandler(self.missed)
         logger = logging.getLogger("watchdog.observers")
         logger.addHandler(missed)
@@ -152,9 +171,20 @@ class FolderWatch:
                 self._watch_once()
         except OSError as error:
             remedy = _REMEDIES.get(error.errno or 0, "the cause is not known")
-            log.warning("changes of %s will not be noticed: %s (%s)", self.root, error, remedy)
+            outcome = f"looked for every {self.plan.seconds:g} s only" if mode is WatchMode.AUTO else "not noticed"
+            log.warning("changes of %s will be %s: %s (%s)", self.root, outcome, error, remedy)
+            if mode is WatchMode.AUTO:
+                self._poll()
         finally:
             logger.removeHandler(missed)
+
+    def _poll(self) -> None:
+        """Let the listener look at all that initiators have seen, time and again."""
+        pause = 0.0
+        while not self._stopped.wait(pause):
+            begun = time.monotonic()
+            self.deliver(_EVERYTHING)
+            pause = max(self.plan.seconds, _POLL_SHARE * (time.monotonic() - begun))
 
     def _watch_once(self) -> None:
         """Watch the root for as long as it is the same folder."""
