@@ -199,3 +199,16 @@ def test_moving_from_a_read_only_storage(share: Path, tmp_path: Path) -> None:
         with refused(Rc.STORE_READ_ONLY):
             mtp.copy(mtp.names(storage=writable)["file"], mtp.names(storage=frozen)["folder"], frozen)
     assert (share / "file").read_bytes() == (tmp_path / "rw" / "file").read_bytes() == b"file"
+
+
+def test_links_are_followed_inside_of_the_export_on_demand(tmp_path: Path) -> None:
+    share = tmp_path / "share"
+    share.mkdir()
+    (share / "file").write_text("inside")
+    (share / "in").symlink_to("file")
+    (share / "out").symlink_to("/etc/passwd")
+    with phone(share, options=["--follow-symlinks"]) as mtp:
+        names = mtp.names()
+        assert set(names) == {"file", "in"}
+        assert mtp.get_object(names["in"]) == b"inside"
+        assert mtp.prop_value(names["in"], Prop.UNIQUE_ID, 10) == mtp.prop_value(names["file"], Prop.UNIQUE_ID, 10)

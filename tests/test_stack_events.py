@@ -243,13 +243,15 @@ def test_two_guests_upload_at_once(share: Path) -> None:
             assert set(mtp.names()) == expected
 
 
-def test_polling_notices_what_guests_have_seen(tmp_path: Path) -> None:
+def test_polling_notices_what_guests_have_seen(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     (tmp_path / "box").mkdir()
     (tmp_path / "file").write_text("x")
     with running_server([tmp_path], "--watch", "poll=0.1") as server:
         mtp = server.initiator()
         names = mtp.names()
         mtp.object_info(names["file"])
+        assert any("looking for changes every 0.1 s" in text for text in caplog.messages)
         (tmp_path / "file").write_text("longer")
         assert mtp.wait_event().params == (names["file"],)
         (tmp_path / "new").touch()

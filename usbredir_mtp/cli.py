@@ -100,10 +100,13 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None)
     is_eager=True,
     callback=_read_config,
     help="TOML file with these options as keys, and an [[export]] table for each folder (path, name, read-only, "
-    "show-hidden, watch).",
+    "show-hidden, follow-symlinks, watch).",
 )
 @click.option("--read-only", is_flag=True, help="Let guests change nothing in any export.")
 @click.option("--show-hidden", is_flag=True, help="Show files whose names begin with a dot.")
+@click.option(
+    "--follow-symlinks", is_flag=True, help="Show what symbolic links lead to, where that is in the same export."
+)
 @click.option(
     "--watch",
     metavar="HOW",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from usbredir_mtp.mtp.folder import FolderStorage
+from usbredir_mtp.mtp.folder_links import LinkedFolderStorage
 from usbredir_mtp.mtp.watch_plan import AUTO, WatchPlan
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Export:
     path: Path
     read_only: bool = False
     show_hidden: bool = False
+    follow_symlinks: bool = False
     watch: WatchPlan = AUTO
 
     def __str__(self) -> str:
@@ -45,7 +47,14 @@ class Export:
         Raises:
             OSError: the folder is gone, or may not be opened.
         """
-        return FolderStorage(self.path, description=self.name, read_only=self.read_only, show_hidden=self.show_hidden)
+        kind = LinkedFolderStorage if self.follow_symlinks else FolderStorage
+        return kind(
+            self.path,
+            description=self.name,
+            read_only=self.read_only,
+            show_hidden=self.show_hidden,
+            watch=self.watch,
+        )
 
 
 def parse_export(text: str, defaults: Export | None = None) -> Export:

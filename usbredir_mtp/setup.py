@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SPEEDS = {speed.name.lower(): speed for speed in (Speed.FULL, Speed.HIGH, Speed.SUPER)}
 
-_EXPORT_SETTINGS: dict[str, type] = {"read_only": bool, "show_hidden": bool, "watch": str}
+_EXPORT_SETTINGS: dict[str, type] = {"read_only": bool, "show_hidden": bool, "follow_symlinks": bool, "watch": str}
 """Settings of an export's own, by option name; the options of the same name hold for all exports."""
 
 
