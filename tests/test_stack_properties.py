@@ -257,3 +257,22 @@ def test_setting_the_friendly_name(tmp_path: Path) -> None:
         else:
             with refused(Rc.ACCESS_DENIED):
                 mtp.set_device_prop_value(Prop.FRIENDLY_NAME, "Büro")
+
+
+def test_the_unique_id_outlives_a_restart_and_renames(tmp_path: Path) -> None:
+    share, before = tmp_path / "share", tmp_path / "before"
+    for folder in (share / "box", before):
+        folder.mkdir(parents=True)
+    (share / "file").touch()
+    (share / "other").touch()
+    with running_server([share]) as server:
+        mtp = server.initiator()
+        file, other = (mtp.prop_value(mtp.find(name), Prop.UNIQUE_ID, 10) for name in ("file", "other"))
+        assert 0 != file != other
+        mtp.rename(mtp.find("file"), "renamed")
+        mtp.move(mtp.find("renamed"), mtp.find("box"))
+    with running_server([before, share]) as server:  # another storage id than before
+        mtp = server.initiator()
+        storage = mtp.storage_ids()[1]
+        box = mtp.names(storage=storage)["box"]
+        assert mtp.prop_value(mtp.names(box)["renamed"], Prop.UNIQUE_ID, 10) == file

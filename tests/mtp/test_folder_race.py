@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 from contextlib import contextmanager, suppress
@@ -111,7 +112,9 @@ def test_listings_never_show_the_outside(storage: FolderStorage, tmp_path: Path)
     (share / "a" / "b" / "inside").touch()
     seen: set[tuple[str, ...]] = set()
     with swapping(share / "a" / "b", tmp_path / "link", outside / "b"):
-        for _ in range(ROUNDS * 3):
+        for number in itertools.count():
+            if seen and number >= ROUNDS * 3:
+                break
             with suppress(OSError):
                 seen.add(tuple(entry.name for entry in storage.scan(("a", "b"))))
                 seen.add(tuple(name for name, _ in storage.scan_stat(("a", "b"))))

@@ -98,7 +98,10 @@ def by_openat2(root: int, names: Sequence[bytes], flags: int) -> int:
     path = b"/".join(names) or b"."
     if len(path) >= _PATH_MAX:
         return by_components(root, names, flags)
-    return syscalls.openat2(root, path, flags)
+    try:
+        return syscalls.openat2(root, path, flags)
+    except BlockingIOError:  # something is being renamed on the way all the time
+        return by_components(root, names, flags)
 
 
 def best_resolver() -> Resolver:

@@ -72,6 +72,7 @@ class FolderStorage(Storage):
         watch: WatchPlan = AUTO,
     ) -> None:
         self._root = Root(root)
+        self._device = os.fstat(self._root.fileno()).st_dev
         self.description = description
         self.volume = volume or _digest(self._root.path)
         self.read_only = read_only
@@ -104,14 +105,14 @@ class FolderStorage(Storage):
             with suppress(FileNotFoundError):
                 status = entry.stat(follow_symlinks=False)
                 require_object(status)
-                yield entry.name, describe(status, writable=_writable(entry.name, fd))
+                yield entry.name, describe(status, writable=_writable(entry.name, fd), device=self._device)
 
     def stat(self, path: Path) -> Stat:
         """Attributes of a file or folder; ENOENT for anything else."""
         if not path:
-            return describe(self._root.stat(path), writable=True)
+            return describe(self._root.stat(path), writable=True, device=self._device)
         _require_visible(path)
-        return self._root.at(path, _look)
+        return self._root.at(path, self._look)
 
     def open(self, path: Path, offset: int = 0, size: int | None = None) -> DataSource:
         """Read a file; one that shrinks meanwhile ends early, one that grows does not matter."""
@@ -218,6 +219,11 @@ class FolderStorage(Storage):
             return None
         return watch_folder(self._root.path, listener, is_temporary, self._watch)
 
+    def _look(self, folder: int, name: str) -> Stat:
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        require_object(status)
+        return describe(status, writable=_writable(name, folder), device=self._device)
+
     def _entries(self, folder: Path) -> Iterator[tuple[os.DirEntry[str], int]]:
         """The entries that are objects, each with the folder's descriptor."""
         _require_visible(folder)
@@ -267,12 +273,6 @@ class FolderStorage(Storage):
 def _require_visible(path: Path) -> None:
     if any(map(is_temporary, path)):
         raise error_of(errno.ENOENT, path)
-
-
-def _look(folder: int, name: str) -> Stat:
-    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    require_object(status)
-    return describe(status, writable=_writable(name, folder))
 
 
 def _writable(name: str, folder: int) -> bool:

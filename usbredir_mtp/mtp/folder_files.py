@@ -43,10 +43,11 @@ def is_temporary(name: str) -> bool:
     return name.startswith(_TEMPORARY_PREFIX) and name.endswith(_TEMPORARY_SUFFIX)
 
 
-def describe(status: os.stat_result, *, writable: bool) -> Stat:
+def describe(status: os.stat_result, *, writable: bool, device: int | None = None) -> Stat:
     """What a storage says of a regular file or folder with these attributes.
 
-    Without any write permission it is protected, also from those who need none.
+    Without any write permission it is protected, also from those who need none. The identity is the
+    number that the file system gives it, and where that is not the one of `device` which one it is.
     """
     folder = stat.S_ISDIR(status.st_mode)
     birth: float | None = getattr(status, "st_birthtime", None)  # macOS and BSD
@@ -56,7 +57,7 @@ def describe(status: os.stat_result, *, writable: bool) -> Stat:
         modified=status.st_mtime_ns,
         created=None if birth is None else int(birth * 1_000_000_000),
         writable=writable and bool(status.st_mode & 0o222),
-        identity=status.st_ino,
+        identity=status.st_ino if device in {None, status.st_dev} else status.st_ino | status.st_dev << 64,
     )
 
 
