@@ -17,7 +17,7 @@ from usbredir_mtp.mtp.codes import (
 from usbredir_mtp.mtp.device_properties import DEVICE_PROPERTIES
 from usbredir_mtp.mtp.events import EVENTS
 from usbredir_mtp.mtp.formats import PLAYBACK_FORMATS, suffixes
-from usbredir_mtp.mtp.object_properties import OBJECT_PROPERTIES
+from usbredir_mtp.mtp.object_properties import CONTENT_PROPERTIES, OBJECT_PROPERTIES
 from usbredir_mtp.mtp.operations import OPERATIONS
 from usbredir_mtp.mtp.operations.device import VENDOR_EXTENSIONS
 
@@ -53,13 +53,13 @@ def _operations() -> str:
 
 
 def _object_properties() -> str:
-    return _table(
-        "code | property | type | settable",
-        (
-            (f"{code:04X}", _words(ObjectProperty(code).name), DataType(spec.kind).name, "yes" if spec.settable else "")
-            for code, spec in OBJECT_PROPERTIES.items()
-        ),
-    )
+    rows = []
+    for code, spec in {**OBJECT_PROPERTIES, **CONTENT_PROPERTIES}.items():
+        notes = ["settable"] * spec.settable + ["pictures, music, films: only if asked for"] * (
+            code in CONTENT_PROPERTIES
+        )
+        rows.append((f"{code:04X}", _words(ObjectProperty(code).name), DataType(spec.kind).name, ", ".join(notes)))
+    return _table("code | property | type | ", rows)
 
 
 def _device_properties() -> str:

@@ -17,6 +17,8 @@ OWNERS = {
     "click": {"cli.py"},
     "watchdog": {"mtp/watch.py"},
     "socket": {"server.py", "mtp/media/client.py"},
+    "PIL": {"mtp/media/images.py"},
+    "mutagen": {"mtp/media/tags.py"},
 }
 """Library -> the only modules that may import it."""
 

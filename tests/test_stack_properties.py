@@ -78,11 +78,11 @@ def test_descriptions(mtp: Initiator) -> None:
 def test_unknown_property(mtp: Initiator) -> None:
     handle = mtp.names()["file"]
     with refused(Rc.INVALID_OBJECT_PROP_CODE, Rc.OBJECT_PROP_NOT_SUPPORTED):
-        mtp.prop_desc(0xDC99, Format.UNDEFINED)
+        mtp.prop_desc(0xDCFE, Format.UNDEFINED)
     with refused(Rc.INVALID_OBJECT_PROP_CODE, Rc.OBJECT_PROP_NOT_SUPPORTED):
-        mtp.prop_value(handle, 0xDC99, 4)
+        mtp.prop_value(handle, 0xDCFE, 4)
     with refused(Rc.INVALID_OBJECT_PROP_CODE, Rc.OBJECT_PROP_NOT_SUPPORTED):
-        mtp.set_prop_value(handle, 0xDC99, 4, 0)
+        mtp.set_prop_value(handle, 0xDCFE, 4, 0)
 
 
 def test_unknown_handle(mtp: Initiator) -> None:

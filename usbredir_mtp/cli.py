@@ -155,6 +155,19 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None)
     help="Where to keep what guests have set, such as the device's friendly name.",
 )
 @click.option(
+    "--media/--no-media",
+    default=True,
+    help="Read properties and thumbnails from pictures and music, in a process of its own, where "
+    "usbredir-mtp[media] is installed.  [default: media]",
+)
+@click.option(
+    "--cache-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=platformdirs.user_cache_path("usbredir-mtp", appauthor=False),
+    show_default=True,
+    help="Where to keep thumbnails.",
+)
+@click.option(
     "--loop",
     type=click.Choice(["auto", "uvloop", "asyncio"]),
     default="auto",

@@ -15,6 +15,7 @@ from usbredir_mtp.device.usb import Speed
 from usbredir_mtp.exports import Export, ExportError, Shares, located, parse_export
 from usbredir_mtp.mtp.device import MtpDevice
 from usbredir_mtp.mtp.identity import ResponderIdentity
+from usbredir_mtp.mtp.media.media import Media
 from usbredir_mtp.mtp.memory import Memory
 from usbredir_mtp.mtp.objects import ObjectTable
 from usbredir_mtp.mtp.presentation import Presentation
@@ -36,6 +37,8 @@ class Setup:
 
     Attributes:
         state: Folder for what guests have it remember, None for none.
+        media: Whether pictures and music are read.
+        cache: Folder for thumbnails.
     """
 
     exports: tuple[Export, ...]
@@ -45,12 +48,15 @@ class Setup:
     presentation: Presentation
     allow_format: bool
     state: Path | None
+    media: bool
+    cache: Path | None
 
     def make(self) -> tuple[Phone, Shares]:
         """The device, with nothing shared yet, and what decides about that."""
         memory = Memory(self.state and self.state / f"{self.usb.serial}.json")
         objects = ObjectTable(presentation=self.presentation)
-        device = MtpDevice(objects, self.mtp, memory, allow_format=self.allow_format)
+        media = Media(self.cache and self.cache / "thumbnails") if self.media else None
+        device = MtpDevice(objects, self.mtp, memory, media, self.allow_format)
         return Phone(device, self.usb, self.speed), Shares(device)
 
 
@@ -94,6 +100,8 @@ def configure(options: Mapping[str, Any]) -> Setup:
         presentation=Presentation(_zone(options["time_zone"]), windows_names=options["windows_names"]),
         allow_format=options["allow_format"],
         state=options["state_dir"],
+        media=options["media"] and Media.available(),
+        cache=options["cache_dir"],
     )
 
 

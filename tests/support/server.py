@@ -128,7 +128,8 @@ def running_server(exports: Sequence[Path | Export], *options: str) -> Iterator[
     """
     with TemporaryDirectory() as state:
         arguments = [*options, *(word for export in exports for word in ("--export", str(export)))]
-        with _running([*(() if "--state-dir" in options else ("--state-dir", state)), *arguments]) as server:
+        folders = [word for name in ("--state-dir", "--cache-dir") if name not in options for word in (name, state)]
+        with _running([*folders, *arguments]) as server:
             yield server
 
 

@@ -179,6 +179,7 @@ class ObjectProperty(IntEnum):
     TOTAL_BIT_RATE = 0xDE91
     SAMPLE_RATE = 0xDE93
     NUMBER_OF_CHANNELS = 0xDE94
+    AUDIO_BIT_DEPTH = 0xDE95
     AUDIO_BIT_RATE = 0xDE9A
 
 

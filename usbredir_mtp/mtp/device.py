@@ -17,6 +17,7 @@ from usbredir_mtp.mtp.nodes import storage_of
 from usbredir_mtp.mtp.references import References
 
 if TYPE_CHECKING:
+    from usbredir_mtp.mtp.media.media import Media
     from usbredir_mtp.mtp.nodes import Root
     from usbredir_mtp.mtp.objects import ObjectTable
     from usbredir_mtp.mtp.storage import Storage, Watch
@@ -30,6 +31,7 @@ class MtpDevice:
         objects: What it shares.
         identity: Who it says it is.
         memory: What it remembers over restarts.
+        media: Reads pictures and music; None to do without.
         allow_format: Whether FormatStore may remove everything.
         properties: The device properties' values.
         references: Which objects refer to which others.
@@ -38,6 +40,7 @@ class MtpDevice:
     objects: ObjectTable
     identity: ResponderIdentity = field(default_factory=ResponderIdentity)
     memory: Memory = field(default_factory=Memory)
+    media: Media | None = None
     allow_format: bool = False
     properties: DeviceProperties = field(init=False)
     references: References = field(init=False)
@@ -86,6 +89,8 @@ class MtpDevice:
         for root in self.objects.stores:
             self._stop_watching(root)
             storage_of(root).close()
+        if self.media is not None:
+            self.media.close()
 
     def _stop_watching(self, root: Root) -> None:
         watch = self._watches.pop(root, None)

@@ -121,6 +121,11 @@ class FolderStorage(Storage):
         rest = max(status.st_size - offset, 0)
         return FileSource(fd, offset, rest if size is None else min(rest, size))
 
+    def descriptor(self, path: Path) -> int:
+        """A descriptor to read a file by."""
+        _require_visible(path)
+        return self._root.open_file(path, os.O_RDONLY)[0]
+
     def create(self, path: Path, size: int | None) -> Upload:
         """Start an upload.
 

@@ -52,6 +52,10 @@ class LinkedFolderStorage(FolderStorage):
         """Read a file."""
         return super().open(self._real(path), offset, size)
 
+    def descriptor(self, path: Path) -> int:
+        """A descriptor to read a file by."""
+        return super().descriptor(self._real(path))
+
     def create(self, path: Path, size: int | None) -> Upload:
         """Start an upload; a link's is one to the file that it leads to."""
         try:

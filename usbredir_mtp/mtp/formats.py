@@ -39,6 +39,6 @@ def file_format(name: str) -> ObjectFormat:
     return _BY_SUFFIX.get(name.rpartition(".")[2].lower(), ObjectFormat.UNDEFINED)
 
 
-def suffixes(code: ObjectFormat) -> list[str]:
+def suffixes(code: int) -> list[str]:
     """The suffixes by which files of a format are known."""
-    return [suffix for suffix, each in _BY_SUFFIX.items() if each is code]
+    return [suffix for suffix, each in _BY_SUFFIX.items() if each == code]

@@ -11,7 +11,12 @@ from usbredir_mtp.mtp.formats import file_format
 from usbredir_mtp.mtp.presentation import NATIVE, Presentation
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from usbredir_mtp.mtp.datatypes import Value
     from usbredir_mtp.mtp.storage import Path, Stat, Storage
+
+_NOTHING: Mapping[int, Value] = {}
 
 ROOT_PARENT = 0
 """The parent that objects in a storage's root are said to have."""
@@ -66,11 +71,16 @@ class Root(Node):
 
 
 class ObjectView(NamedTuple):
-    """What property lists and datasets are made from: an object and its attributes of this moment."""
+    """What property lists and datasets are made from: an object and its attributes of this moment.
+
+    Attributes:
+        media: What its content tells, where that was asked for.
+    """
 
     node: Node
     root: Root
     stat: Stat
+    media: Mapping[int, Value] = _NOTHING
 
     @property
     def handle(self) -> int:

@@ -19,6 +19,9 @@ from usbredir_mtp.mtp.codes import (
 from usbredir_mtp.mtp.datasets import DateTimeForm, EnumerationForm, Form, NoForm, ObjectPropDesc
 from usbredir_mtp.mtp.datatypes import ENCODERS, Value, decode_leading_value
 from usbredir_mtp.mtp.errors import DatasetError, MtpError
+from usbredir_mtp.mtp.formats import suffixes
+from usbredir_mtp.mtp.media.model import MediaType, media_type
+from usbredir_mtp.mtp.media.properties import MEDIA_PROPERTIES, property_codes
 from usbredir_mtp.mtp.nodes import storage_of
 
 if TYPE_CHECKING:
@@ -32,14 +35,17 @@ GROUP_NAME = 2
 GROUP_FILE = 3
 """Group codes (MTP 1.1, 5.3.2.2): where an object is, what it is called, what its file is like."""
 
+GROUP_SLOW = 0xFFFFFFFF
+"""What takes long to find out: "all properties" leaves these out (MTP 1.1, D.2.34)."""
+
 
 @dataclass(slots=True, frozen=True)
 class ObjectPropertySpec:
-    """One row; `read` takes the value from an object's view."""
+    """One row; `read` takes the value from an object's view, None where it has none."""
 
     kind: DataType
     group: int
-    read: Callable[[ObjectView], Value]
+    read: Callable[[ObjectView], Value | None]
     settable: bool = False
     default: Value = 0
     form: Form = field(default_factory=NoForm)
@@ -108,7 +114,47 @@ OBJECT_PROPERTIES: dict[int, ObjectPropertySpec] = {
     _P.NON_CONSUMABLE: ObjectPropertySpec(_T.UINT8, GROUP_FILE, lambda _view: 0, form=_FLAG),
     _P.DISPLAY_NAME: ObjectPropertySpec(_T.STRING, GROUP_NAME, lambda view: view.name, default=""),
 }
-"""The object properties by code; every format has all of them."""
+"""The object properties by code that every object has."""
+
+SAMPLE_PROPERTIES: dict[int, DataType] = {
+    _P.REPRESENTATIVE_SAMPLE_FORMAT: _T.UINT16,
+    _P.REPRESENTATIVE_SAMPLE_SIZE: _T.UINT32,
+    _P.REPRESENTATIVE_SAMPLE_HEIGHT: _T.UINT32,
+    _P.REPRESENTATIVE_SAMPLE_WIDTH: _T.UINT32,
+    _P.REPRESENTATIVE_SAMPLE_DATA: _T.ARRAY_UINT8,
+}
+"""Those that a thumbnail gives, with their types."""
+
+
+_EMPTY: dict[DataType, Value] = {_T.STRING: "", _T.ARRAY_UINT8: b""}
+
+
+def _told(code: int, kind: DataType, form: Form) -> ObjectPropertySpec:
+    default = _EMPTY.get(kind, 0)
+    return ObjectPropertySpec(kind, GROUP_SLOW, lambda view: view.media.get(code), default=default, form=form)
+
+
+CONTENT_PROPERTIES: dict[int, ObjectPropertySpec] = {
+    **{
+        code: _told(code, spec.kind, DateTimeForm() if spec.date else NoForm())
+        for code, spec in MEDIA_PROPERTIES.items()
+        if code not in OBJECT_PROPERTIES
+    },
+    **{code: _told(code, kind, NoForm()) for code, kind in SAMPLE_PROPERTIES.items()},
+}
+"""Those that the content of some objects tells, where media are read."""
+
+_ALL = {**OBJECT_PROPERTIES, **CONTENT_PROPERTIES}
+
+
+def supported(format_: int, *, media: bool) -> list[int]:
+    """The properties that objects of a format may have."""
+    codes = dict.fromkeys(OBJECT_PROPERTIES)
+    kinds = {kind for suffix in suffixes(format_) if (kind := media_type(f".{suffix}"))} if media else set()
+    for kind in MediaType:
+        if kind in kinds:
+            codes |= dict.fromkeys([*property_codes(kind), *SAMPLE_PROPERTIES])
+    return list(codes)
 
 
 def row(code: int) -> ObjectPropertySpec:
@@ -118,7 +164,7 @@ def row(code: int) -> ObjectPropertySpec:
         MtpError: OBJECT_PROP_NOT_SUPPORTED.
     """
     try:
-        return OBJECT_PROPERTIES[code]
+        return _ALL[code]
     except KeyError:
         raise MtpError(ResponseCode.OBJECT_PROP_NOT_SUPPORTED, f"object property {code:#06x}") from None
 
@@ -142,7 +188,8 @@ def encode_value(code: int, view: ObjectView) -> bytes:
         MtpError: OBJECT_PROP_NOT_SUPPORTED.
     """
     spec = row(code)
-    return ENCODERS[spec.kind](spec.read(view))
+    value = spec.read(view)
+    return ENCODERS[spec.kind](spec.default if value is None else value)
 
 
 class PropertyList:
@@ -152,10 +199,9 @@ class PropertyList:
         self._columns = [
             (struct.pack("<HH", code, spec.kind), ENCODERS[spec.kind], spec.read)
             for code in codes
-            for spec in [OBJECT_PROPERTIES[code]]
+            for spec in [_ALL[code]]
         ]
         self._parts: list[bytes] = [b""]
-        self._objects = 0
 
     def extend(self, views: Iterable[ObjectView]) -> None:
         """Add the rows of some objects."""
@@ -164,12 +210,13 @@ class PropertyList:
         for view in views:
             handle = pack(view.handle)
             for head, encode, read in self._columns:
-                parts += (handle, head, encode(read(view)))
-            self._objects += 1
+                value = read(view)
+                if value is not None:
+                    parts += (handle, head, encode(value))
 
     def encode(self) -> bytes:
         """The dataset."""
-        self._parts[0] = struct.pack("<I", self._objects * len(self._columns))
+        self._parts[0] = struct.pack("<I", len(self._parts) // 3)
         return b"".join(self._parts)
 
 

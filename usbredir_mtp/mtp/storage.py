@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from abc import ABC, abstractmethod
+from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from typing import Self
 
 Buffer = bytes | bytearray | memoryview
+
+_COPY_BLOCK = 1 << 20
 
 Path = tuple[str, ...]
 """Names from the storage's root down; `()` is the root. A name is the medium's own (file systems: PEP 383)."""
@@ -172,6 +176,14 @@ class Storage(ABC):
 
         `DataSource.length` is settled when the file is opened.
         """
+
+    def descriptor(self, path: Path) -> int:
+        """A descriptor to read a file by, seekable, which the caller closes; a copy where there is no file."""
+        with tempfile.TemporaryFile() as copy, closing(self.open(path)) as source:
+            while data := source.read(_COPY_BLOCK):
+                copy.write(data)
+            copy.seek(0)
+            return os.dup(copy.fileno())
 
     @abstractmethod
     def create(self, path: Path, size: int | None) -> Upload:

@@ -9,8 +9,9 @@ from usbredir_mtp.mtp.datatypes import decode_value, encode_uint16_array
 from usbredir_mtp.mtp.errors import DatasetError, MtpError
 from usbredir_mtp.mtp.events import Event
 from usbredir_mtp.mtp.nodes import locate
-from usbredir_mtp.mtp.object_properties import OBJECT_PROPERTIES, describe, encode_value, row
+from usbredir_mtp.mtp.object_properties import describe, encode_value, row, supported
 from usbredir_mtp.mtp.operation import Operation, Parameters, Reply, data_reply, takes_dataset
+from usbredir_mtp.mtp.operations.media import with_media
 from usbredir_mtp.mtp.operations.places import changeable, host_name, place, writable
 
 if TYPE_CHECKING:
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
     from usbredir_mtp.mtp.storage import Buffer
 
 
-def get_object_props_supported(_responder: Responder, _parameters: Parameters) -> Reply:
-    """GetObjectPropsSupported(format): the same for every format."""
-    return data_reply(encode_uint16_array(OBJECT_PROPERTIES))
+def get_object_props_supported(responder: Responder, parameters: Parameters) -> Reply:
+    """GetObjectPropsSupported(format)."""
+    return data_reply(encode_uint16_array(supported(parameters[0], media=responder.device.media is not None)))
 
 
 def get_object_prop_desc(_responder: Responder, parameters: Parameters) -> Reply:
@@ -37,7 +38,8 @@ def get_object_prop_value(responder: Responder, parameters: Parameters) -> Reply
     handle, code, *_ = parameters
     node = responder.objects.get(handle)
     row(code)
-    return data_reply(encode_value(code, responder.objects.view(node, responder)))
+    [view] = with_media(responder, [responder.objects.view(node, responder)], [code])
+    return data_reply(encode_value(code, view))
 
 
 def _rename(responder: Responder, node: Node, value: str) -> None:

@@ -9,6 +9,7 @@ from usbredir_mtp.mtp.codes import ALL_HANDLES, MAX_UINT32, OperationCode, Respo
 from usbredir_mtp.mtp.datatypes import encode_uint32_array
 from usbredir_mtp.mtp.errors import MtpError, response_code
 from usbredir_mtp.mtp.object_properties import (
+    CONTENT_PROPERTIES,
     OBJECT_PROPERTIES,
     PropertyList,
     PropertyRow,
@@ -16,6 +17,7 @@ from usbredir_mtp.mtp.object_properties import (
     row,
 )
 from usbredir_mtp.mtp.operation import Operation, Parameters, Reply, data_reply, takes_dataset
+from usbredir_mtp.mtp.operations.media import with_media
 from usbredir_mtp.mtp.operations.properties import set_property
 
 if TYPE_CHECKING:
@@ -31,10 +33,12 @@ logger = logging.getLogger(__name__)
 def get_object_prop_list(responder: Responder, parameters: Parameters) -> Reply:
     """GetObjectPropList(handle, format or 0, property or 0xFFFFFFFF, group, depth) (MTP 1.1, D.2.34)."""
     handle, format_, code, group, depth = parameters
-    rows = PropertyList(_selected(code, group))
+    codes = _selected(code, group)
+    rows = PropertyList(codes)
     for views in _selected_views(responder, handle, depth):
         responder.checkpoint()
-        rows.extend(view for view in views if format_ in {0, view.node.format})
+        chosen = [view for view in views if format_ in {0, view.node.format}]
+        rows.extend(with_media(responder, chosen, codes))
     return data_reply(rows.encode())
 
 
@@ -47,7 +51,7 @@ def _selected(code: int, group: int) -> list[int]:
         return [code]
     if not group:
         raise MtpError(ResponseCode.PARAMETER_NOT_SUPPORTED, "neither property nor group")
-    codes = [code for code, spec in OBJECT_PROPERTIES.items() if spec.group == group]
+    codes = [code for code, spec in {**OBJECT_PROPERTIES, **CONTENT_PROPERTIES}.items() if spec.group == group]
     if not codes:
         raise MtpError(ResponseCode.SPECIFICATION_BY_GROUP_UNSUPPORTED, f"group {group}")
     return codes

@@ -11,6 +11,7 @@ from usbredir_mtp.mtp.errors import MtpError
 from usbredir_mtp.mtp.nodes import locate
 from usbredir_mtp.mtp.object_properties import association_type, created, protection
 from usbredir_mtp.mtp.operation import Operation, Parameters, Reply, data_reply
+from usbredir_mtp.mtp.operations.media import thumbnail_info
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,6 +69,7 @@ def get_object_info(responder: Responder, parameters: Parameters) -> Reply:
         association_type=association_type(view),
         created=created(view),
         modified=view.stat.modified,
+        thumbnail=thumbnail_info(responder, view),
     )
     return data_reply(info.encode(view.root.presentation.zone))
 
