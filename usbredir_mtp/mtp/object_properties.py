@@ -66,6 +66,10 @@ def association_type(view: ObjectView) -> AssociationType:
     return AssociationType.GENERIC_FOLDER if view.node.folder else AssociationType.NONE
 
 
+def _name(view: ObjectView) -> str:
+    return view.name
+
+
 @functools.lru_cache(64)
 def _volume_id(volume: str) -> int:
     return int.from_bytes(hashlib.blake2s(volume.encode("utf-8", "surrogatepass"), digest_size=4).digest()) or 1
@@ -91,7 +95,7 @@ OBJECT_PROPERTIES: dict[int, ObjectPropertySpec] = {
     _P.ASSOCIATION_TYPE: ObjectPropertySpec(
         _T.UINT16, GROUP_FILE, association_type, form=EnumerationForm(list(AssociationType))
     ),
-    _P.OBJECT_FILE_NAME: ObjectPropertySpec(_T.STRING, GROUP_NAME, lambda view: view.name, settable=True, default=""),
+    _P.OBJECT_FILE_NAME: ObjectPropertySpec(_T.STRING, GROUP_NAME, _name, settable=True, default=""),
     _P.DATE_CREATED: ObjectPropertySpec(
         _T.STRING,
         GROUP_FILE,
@@ -110,9 +114,9 @@ OBJECT_PROPERTIES: dict[int, ObjectPropertySpec] = {
     _P.PARENT_OBJECT: ObjectPropertySpec(_T.UINT32, GROUP_PLACE, lambda view: view.node.parent_handle),
     _P.HIDDEN: ObjectPropertySpec(_T.UINT16, GROUP_FILE, lambda view: int(view.node.name.startswith(".")), form=_FLAG),
     _P.PERSISTENT_UNIQUE_ID: ObjectPropertySpec(_T.UINT128, GROUP_PLACE, _unique_id),
-    _P.NAME: ObjectPropertySpec(_T.STRING, GROUP_NAME, lambda view: view.name, default=""),
+    _P.NAME: ObjectPropertySpec(_T.STRING, GROUP_NAME, _name, default=""),
     _P.NON_CONSUMABLE: ObjectPropertySpec(_T.UINT8, GROUP_FILE, lambda _view: 0, form=_FLAG),
-    _P.DISPLAY_NAME: ObjectPropertySpec(_T.STRING, GROUP_NAME, lambda view: view.name, default=""),
+    _P.DISPLAY_NAME: ObjectPropertySpec(_T.STRING, GROUP_NAME, _name, default=""),
 }
 """The object properties by code that every object has."""
 
@@ -192,32 +196,64 @@ def encode_value(code: int, view: ObjectView) -> bytes:
     return ENCODERS[spec.kind](spec.default if value is None else value)
 
 
+class _Column:
+    """Properties of one type that are read alike: what each object has of them is found and encoded once."""
+
+    __slots__ = ("_bodies", "_encode", "_heads", "_read")
+
+    def __init__(self, spec: ObjectPropertySpec, codes: Sequence[int]) -> None:
+        self._heads = [struct.pack("<HH", code, spec.kind) for code in codes]
+        self._encode = ENCODERS[spec.kind]
+        self._read = spec.read
+        self._bodies: dict[Value, list[bytes]] = {}
+
+    def bodies(self, view: ObjectView) -> list[bytes]:
+        """Code, type and value of each, in bytes; none if the object has no such value."""
+        value = self._read(view)
+        if value is None:
+            return []
+        found = self._bodies.get(value)
+        if found is None:
+            encoded = self._encode(value)
+            found = [head + encoded for head in self._heads]
+            if len(self._bodies) < MAX_REPEATED:
+                self._bodies[value] = found
+        return found
+
+
+MAX_REPEATED = 64
+"""Values of a column that are kept as bytes: those that repeat, such as a folder's or a format's, are few."""
+
+
 class PropertyList:
     """Collects the rows of a GetObjectPropList (MTP 1.1, 5.3.2.3)."""
 
     def __init__(self, codes: Sequence[int]) -> None:
-        self._columns = [
-            (struct.pack("<HH", code, spec.kind), ENCODERS[spec.kind], spec.read)
-            for code in codes
-            for spec in [_ALL[code]]
-        ]
-        self._parts: list[bytes] = [b""]
+        alike: dict[object, list[int]] = {}
+        for code in codes:
+            alike.setdefault(_ALL[code].read, []).append(code)
+        self._columns = [_Column(_ALL[same[0]], same) for same in alike.values()]
+        self._objects: list[bytes] = [b""]
+        self._rows = 0
 
     def extend(self, views: Iterable[ObjectView]) -> None:
         """Add the rows of some objects."""
-        pack = struct.Struct("<I").pack
-        parts = self._parts
+        columns = [column.bodies for column in self._columns]
+        pack = _HANDLE.pack
         for view in views:
-            handle = pack(view.handle)
-            for head, encode, read in self._columns:
-                value = read(view)
-                if value is not None:
-                    parts += (handle, head, encode(value))
+            bodies = [b""]
+            for column in columns:
+                bodies += column(view)
+            self._rows += len(bodies) - 1
+            self._objects.append(pack(view.handle).join(bodies))
 
     def encode(self) -> bytes:
         """The dataset."""
-        self._parts[0] = struct.pack("<I", len(self._parts) // 3)
-        return b"".join(self._parts)
+        self._objects[0] = struct.pack("<I", self._rows)
+        return b"".join(self._objects)
+
+
+_HANDLE = struct.Struct("<I")
 
 
 class PropertyRow(NamedTuple):
