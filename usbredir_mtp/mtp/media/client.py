@@ -77,7 +77,8 @@ class Channel:
         sent = 0
         if descriptor is not None:
             sent = socket.send_fds(self._socket, [data], [descriptor])
-        self._socket.sendall(data[sent:])
+        if sent < len(data):  # even to send nothing fails if the other end is gone, having taken the message
+            self._socket.sendall(data[sent:])
 
     def receive(self, seconds: float) -> Message:
         """The next message, whole within `seconds`.

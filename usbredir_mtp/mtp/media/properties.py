@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from usbredir_mtp.mtp.codes import DataType, ObjectProperty
 from usbredir_mtp.mtp.datatypes import MAX_STRING_UNITS
@@ -72,7 +72,7 @@ def property_codes(kind: MediaType) -> list[int]:
     return [code for code, row in MEDIA_PROPERTIES.items() if kind in row.media]
 
 
-def clean(found: Mapping[object, object], kind: MediaType) -> Properties:
+def clean(found: Mapping[Any, object], kind: MediaType) -> Properties:
     """What of `found` (code in decimal or as a number, to value) is a property of such media, made to fit its type.
 
     Numbers are cut to the type's range, strings to MTP's length; what has the wrong type or says nothing is left out.

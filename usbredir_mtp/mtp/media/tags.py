@@ -128,9 +128,9 @@ def _boxes(file: BinaryIO, path: tuple[bytes, ...], start: int, end: int) -> Ite
             length, head = int.from_bytes(file.read(8), "big"), head + 8
         elif length == 0:
             length = end - start
-        if length < head:
+        if length < head or start + length > end:
             return
-        inside = start + head, min(start + length, end)
+        inside = start + head, start + length
         if kind == path[0]:
             yield from _boxes(file, path[1:], *inside) if path[1:] else [inside]
         start += length

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from usbredir_mtp.mtp.media import images, tags
 from usbredir_mtp.mtp.media.client import Channel
 from usbredir_mtp.mtp.media.model import Limits, MediaType
+from usbredir_mtp.mtp.media.properties import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +65,7 @@ def perform(job: Message, limits: Limits) -> tuple[dict[str, object], bytes]:
         with os.fdopen(job.descriptor, "rb") as file:
             file.seek(0)
             if job.header.get("job") == "properties":
-                return {"properties": _PROPERTIES[kind](file, suffix, limits)}, b""
+                return {"properties": clean(_PROPERTIES[kind](file, suffix, limits), MediaType(kind))}, b""
             return {}, _THUMBNAILS[kind](file, suffix, limits)
     except Exception as error:  # noqa: BLE001  (parsers of hostile files raise everything there is)
         return {"fault": f"{type(error).__name__}: {error}"[:200]}, b""
