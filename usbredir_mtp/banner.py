@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING
-from xml.sax.saxutils import quoteattr
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ def libvirt_xml(host: str, port: int) -> str:
     """The element to put under a domain's <devices>."""
     return (
         "<redirdev bus='usb' type='tcp'>\n"
-        f"  <source mode='connect' host={quoteattr(host)} service='{port}'>\n"
+        f"  <source mode='connect' host='{escape(host)}' service='{port}'>\n"
         "    <reconnect enabled='yes' timeout='1'/>\n"
         "  </source>\n"
         "</redirdev>"
