@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import time
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
+
+
+class Loop:
+    """What an event loop is to other threads: what they post runs here, when the test says so."""
+
+    PATIENCE = 20.0
+
+    def __init__(self) -> None:
+        self._posted: SimpleQueue[Callable[[], None]] = SimpleQueue()
+
+    def post(self, function: Callable[[], None]) -> None:
+        self._posted.put(function)
+
+    def run_until(self, condition: Callable[[], bool]) -> None:
+        """Run what is posted until that holds."""
+        end = time.monotonic() + self.PATIENCE
+        while not condition():
+            assert time.monotonic() < end, "it never came to pass"
+            self.run_posted(0.01)
+
+    def run_posted(self, seconds: float = 0.0) -> None:
+        """Run what is posted by now, or if that is nothing, by then."""
+        try:
+            self._posted.get(timeout=seconds)() if seconds else self._posted.get_nowait()()
+            while True:
+                self._posted.get_nowait()()
+        except Empty:
+            return
+
+
+@pytest.fixture
+def loop() -> Loop:
+    return Loop()
