@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from usbredir_mtp.mtp.folder import FolderStorage
 from usbredir_mtp.mtp.folder_links import LinkedFolderStorage
+from usbredir_mtp.mtp.names import wire_name
 from usbredir_mtp.mtp.watch_plan import AUTO, WatchPlan
 
 if TYPE_CHECKING:
@@ -68,28 +70,34 @@ def parse_export(text: str, defaults: Export | None = None) -> Export:
         ExportError: there is no such folder, or it cannot be listed.
     """
     defaults = defaults or Export("", Path())
-    whole = Path(text).expanduser()
-    if whole.is_dir():
-        return located(defaults, None, whole)
     match = _SYNTAX.fullmatch(text)
     if match is None:
         raise ExportError("the folder is missing: use [NAME=]PATH[:ro]")
+    with suppress(ExportError):
+        return located(defaults, None, text)
     read_only = defaults.read_only or match["read_only"] is not None
-    return located(replace(defaults, read_only=read_only), match["name"], Path(match["path"]).expanduser())
+    return located(replace(defaults, read_only=read_only), match["name"], match["path"])
 
 
-def located(settings: Export, name: str | None, path: Path) -> Export:
-    """The export of a folder with these settings.
+def located(settings: Export, name: str | None, text: str) -> Export:
+    """The export of a folder, `~` allowed, with these settings.
 
     Raises:
         ExportError: there is no such folder, or it cannot be listed.
     """
     try:
+        path = Path(text).expanduser()
         next(path.iterdir(), None)
+        path = path.resolve()
     except OSError as error:
-        raise ExportError(f"{path}: {error.strerror}") from error
-    path = path.resolve()
-    return replace(settings, name=name or path.name or str(path), path=path)
+        raise ExportError(f"{text}: {error.strerror}") from error
+    except RuntimeError as error:
+        raise ExportError(f"{text}: {error}") from error
+    if name and wire_name(name) != name:
+        raise ExportError(
+            f"{name[:40]!r} is no name that a guest can be shown: longer than 254 characters, or not UTF-8"
+        )
+    return replace(settings, name=name or wire_name(path.name or str(path)), path=path)
 
 
 class Shares:
@@ -106,7 +114,11 @@ class Shares:
             OSError: a folder cannot be opened; nothing has changed then.
         """
         wanted = dict.fromkeys(exports)
-        opened = {export: export.open() for export in wanted if export not in self._roots}
+        opened: dict[Export, FolderStorage] = {}
+        with ExitStack() as undo:
+            for export in [export for export in wanted if export not in self._roots]:
+                opened[export] = undo.enter_context(export.open())
+            undo.pop_all()
         for export in [export for export in self._roots if export not in wanted]:
             self._device.remove_storage(self._roots.pop(export))
             logger.info("no longer shared: %s", export)

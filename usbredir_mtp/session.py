@@ -91,6 +91,7 @@ class Session:
         self._filter = ""
         self._plugged = False
         self._unplugging = False
+        self._gone = False
         self._closed = False
 
     # -- what the transport tells ----------------------------------------------------------------------------------
@@ -108,6 +109,8 @@ class Session:
         if self._closed:
             return
         for packet in self._connection.receive_data(data):
+            if self._gone:
+                break
             self._on_packet[type(packet)](packet)
         self._flush()
 
@@ -315,6 +318,8 @@ class Session:
         )
 
     def _on_disconnect_ack(self, _packet: p.DeviceDisconnectAck) -> None:
+        """There is no device any more to which what follows could be addressed."""
+        self._gone = True
         self._transport.close()
 
     def _handlers(self) -> dict[type[p.Packet], Callable[..., None]]:

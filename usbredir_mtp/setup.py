@@ -136,7 +136,7 @@ def _from_table(table: Mapping[str, Any], defaults: Export, where: str) -> Expor
         if "export" in table:
             return parse_export(table["export"], settings)
         if "path" in table:
-            return located(settings, table.get("name"), Path(table["path"]).expanduser())
+            return located(settings, table.get("name"), table["path"])
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from error
     raise ConfigError(f"{where}: the path is missing")

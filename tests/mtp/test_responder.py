@@ -391,7 +391,6 @@ def test_cancelled_while_data_leaves(bench: Bench, allowed: int) -> None:
     assert bench.works()
 
 
-@pytest.mark.xfail(reason="the response is missing", raises=RuntimeError)
 @pytest.mark.parametrize("before", [[], [b"abc"]])
 def test_a_source_with_a_fault(bench: Bench, before: list[bytes]) -> None:
     _, channel = download(bench, 10, *before, RuntimeError("a fault"))

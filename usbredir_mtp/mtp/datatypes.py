@@ -28,6 +28,8 @@ MAX_STRING_UNITS = 254
 """UTF-16 units of a string without its NUL: the count that precedes them has 8 bits (MTP 1.1, 3.2.3)."""
 
 _NS = 1_000_000_000
+_DATE = "%Y%m%dT%H%M%S"
+_DATE_LENGTH = 15
 
 
 def encode_string(text: str) -> bytes:
@@ -102,10 +104,13 @@ def encode_datetime(moment: int | None, zone: tzinfo | None = None) -> str:
     seconds = moment // _NS
     try:
         if zone is not None:
-            return datetime.fromtimestamp(seconds, zone).strftime("%Y%m%dT%H%M%S").rjust(15, "0")
-        return time.strftime("%Y%m%dT%H%M%S", time.localtime(seconds)).rjust(15, "0")
+            text = datetime.fromtimestamp(seconds, zone).strftime(_DATE)
+        else:
+            text = time.strftime(_DATE, time.localtime(seconds))
     except (OverflowError, ValueError, OSError):
         return ""
+    text = text.rjust(_DATE_LENGTH, "0")  # years before 1000
+    return text if len(text) == _DATE_LENGTH and "-" not in text and not text.startswith("0000") else ""
 
 
 def decode_datetime(text: str, zone: tzinfo | None = None) -> int | None:
@@ -117,9 +122,9 @@ def decode_datetime(text: str, zone: tzinfo | None = None) -> int | None:
         text: The date.
         zone: Whose local time it is if it does not say; None for this host's.
     """
-    body, said = text[:15], text[15:].lstrip(".0123456789")
+    body, said = text[:_DATE_LENGTH], text[_DATE_LENGTH:].lstrip(".0123456789")
     try:
-        moment = datetime.strptime(body, "%Y%m%dT%H%M%S")  # noqa: DTZ007  (the zone is handled below)
+        moment = datetime.strptime(body, _DATE)  # noqa: DTZ007  (the zone is handled below)
         if said:
             zone = datetime.strptime(said, "%z").tzinfo
         if zone is not None:

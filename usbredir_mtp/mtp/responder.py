@@ -36,6 +36,8 @@ FIRST_BLOCK = 256 << 10
 BLOCK = 1 << 20
 """Bytes read at a time after that."""
 
+_FAULT = "a fault of usbredir-mtp's, please report it: %s"
+
 NO_TRANSACTION = 0xFFFFFFFF
 """The transaction of events that belong to none (MTP 1.1, 4.8)."""
 
@@ -183,7 +185,7 @@ class Responder:
         except TransactionCancelled:
             raise
         except Exception:
-            logger.exception("a fault of usbredir-mtp's, please report it: %s", _name(command))
+            logger.exception(_FAULT, _name(command))
             return Reply(code=ResponseCode.GENERAL_ERROR)
         if reply.source is not None:
             stack.callback(reply.source.close)
@@ -230,6 +232,9 @@ class Responder:
             except (MtpError, OSError) as error:
                 logger.info("%s: %s", _name(command), error)
                 data, failure = b"", response_code(error)
+            except Exception:
+                logger.exception(_FAULT, _name(command))
+                data, failure = b"", ResponseCode.GENERAL_ERROR
             if failure is not None and not started:
                 return failure  # nothing has left yet: the response alone says it
             if not started:
