@@ -13,7 +13,7 @@ import platformdirs
 from usbredir_mtp import __version__
 from usbredir_mtp.banner import banner
 from usbredir_mtp.config import ConfigError, read_config
-from usbredir_mtp.exports import ExportError, parse_export
+from usbredir_mtp.exports import ExportError, Shares, parse_export
 from usbredir_mtp.server import Server, run, serve
 from usbredir_mtp.setup import SPEEDS, Setup, configure, update
 
@@ -217,7 +217,7 @@ def _serve(options: dict[str, Any], setup: Setup, read_again: Callable[[], Setup
             logger.error("nothing has changed: %s", error)  # noqa: TRY400  (a user's mistake, no fault)
 
     try:
-        shares.update(setup.exports)
+        _share(shares, setup)
         run(serve(Server(phone), options["host"], options["port"], ready, reload), options["loop"])
     except ImportError as error:
         raise click.UsageError("--loop uvloop: uvloop is not installed (pip install uvloop)") from error
@@ -229,6 +229,14 @@ def _serve(options: dict[str, Any], setup: Setup, read_again: Callable[[], Setup
         sys.exit(1)
     finally:
         phone.mtp.close()
+
+
+def _share(shares: Shares, setup: Setup) -> None:
+    try:
+        shares.update(setup.exports)
+    except OSError as error:
+        click.echo(f"Error: cannot share {error.filename or 'a folder'}: {error.strerror or error}", err=True)
+        sys.exit(EXIT_START)
 
 
 def _set_up_logging(verbosity: int) -> None:

@@ -250,6 +250,7 @@ def run(main: Coroutine[Any, Any, None], loop: str = "auto") -> None:
             import uvloop  # noqa: PLC0415  (not on every platform, and not needed where it is turned off)
         except ImportError:
             if loop == "uvloop":
+                main.close()
                 raise
         else:
             factory = uvloop.new_event_loop
