@@ -38,6 +38,7 @@ class Sink:
     """Swallows what it is given, once the gate is open."""
 
     gate: threading.Event
+    opened: threading.Event = field(default_factory=threading.Event)
     reached: threading.Event = field(default_factory=threading.Event)
     taken: int = 0
     aborted: int = 0
@@ -72,12 +73,16 @@ class Bench:
             EMPTY: Operation(lambda _responder, _parameters: Reply()),
             DATA: Operation(lambda _responder, _parameters: data_reply(bytes(700))),
             WAITS: Operation(self._wait),
-            UPLOAD: takes_stream(lambda _responder, _parameters: self.sink, lambda *_: Reply()),
+            UPLOAD: takes_stream(lambda _responder, _parameters: self._open(), lambda *_: Reply()),
             POWER_DOWN: Operation(self._power_down),
         }
         self.device.set_configuration(1)
         loop.run_until(lambda: self.function.status() == ResponseCode.OK)
         self.responder.open_session(1)
+
+    def _open(self) -> Sink:
+        self.sink.opened.set()
+        return self.sink
 
     def _flush(self) -> None:
         self.flushed += 1
@@ -199,6 +204,7 @@ def begin_upload(bench: Bench, size: int) -> None:
     bench.command(UPLOAD)
     bench.out(encode_data_header(UPLOAD, 1, size))
     bench.recorder.take()
+    assert bench.sink.opened.wait(PATIENCE)
 
 
 def test_uploads_wait_while_the_storage_is_slow(bench: Bench) -> None:
