@@ -198,11 +198,29 @@ class TestFollowing:
         codes = [(code, handle) for handle in (names["a"].handle, box.handle) for code in (REMOVED, ADDED)]
         assert scene.take() == codes
 
-    def test_a_move_over_another(self, scene: Scene) -> None:
+    def test_a_move_over_another_is_a_new_content(self, scene: Scene) -> None:
         names = scene.names()
+        scene.table.view(names["b"])
+        scene.storage.put("a", 5)
         scene.storage.tell(ChangeKind.MOVED, *scene.storage.shift("a", "b"))
-        assert scene.names()["b"] is names["a"]
-        assert scene.take()[0] == (REMOVED, names["b"].handle)
+        assert scene.names()["b"] is names["b"]
+        assert scene.take() == [(REMOVED, names["a"].handle), (CHANGED, names["b"].handle)]
+
+    def test_old_news_of_a_move(self, scene: Scene) -> None:
+        """By the time that they arrive the one name, the other, or both are something else's."""
+        names = scene.names()
+        moved = scene.storage.shift("a", "z")
+        scene.table.moved(names["a"], scene.root, "z")
+        scene.storage.put("a")
+        again = scene.names()
+        scene.take()
+        scene.storage.tell(ChangeKind.MOVED, *moved)
+        assert scene.names() == again
+        scene.storage.drop("z")
+        scene.storage.drop("a")
+        scene.storage.tell(ChangeKind.MOVED, *moved)
+        assert scene.take() == [(REMOVED, again["a"].handle)]
+        assert set(scene.names()) == {"b", "box"}
 
     def test_a_move_from_where_nobody_looked(self, scene: Scene) -> None:
         scene.names()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from usbredir_mtp.mtp.nodes import Root
     from usbredir_mtp.mtp.objects import ObjectTable
-    from usbredir_mtp.mtp.storage import Watch
+    from usbredir_mtp.mtp.storage import Path, Storage, Watch
 
 logger = logging.getLogger(__name__)
 
@@ -57,15 +57,26 @@ def _removed(table: ObjectTable, root: Root, change: Change) -> None:
 
 
 def _moved(table: ObjectTable, root: Root, change: Change) -> None:
-    node = table.find(root, change.path)
+    """The object keeps its handle, unless the news is old: something else has the one name or the other by now."""
+    storage = storage_of(root)
     target = change.target or ()
-    folder = table.find(root, target[:-1])
-    if folder is None or not target or storage_of(root).hides(target[-1]):
+    node, folder = table.find(root, change.path), table.find(root, target[:-1])
+    if folder is None or not target or storage.hides(target[-1]):
         _removed(table, root, change)
-    elif node is None or node is root:
+    elif node is None or node is root or _is_there(storage, change.path):
+        _present(table, root, change._replace(path=target))
+    elif table.find(root, target) is not None or not _is_there(storage, target):
+        _removed(table, root, change)
         _present(table, root, change._replace(path=target))
     else:
         table.moved(node, folder, target[-1])
+
+
+def _is_there(storage: Storage, path: Path) -> bool:
+    with suppress(OSError):
+        storage.stat(path)
+        return True
+    return False
 
 
 def _missed(table: ObjectTable, root: Root, change: Change) -> None:
