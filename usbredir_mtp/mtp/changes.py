@@ -65,11 +65,9 @@ def _moved(table: ObjectTable, root: Root, change: Change) -> None:
         _removed(table, root, change)
     elif node is None or node is root or _is_there(storage, change.path):
         _present(table, root, change._replace(path=target))
-    elif table.find(root, target) is not None or not _is_there(storage, target):
+    elif not (_is_there(storage, target) and table.moved(node, folder, target[-1], replace=False)):
         _removed(table, root, change)
         _present(table, root, change._replace(path=target))
-    else:
-        table.moved(node, folder, target[-1])
 
 
 def _is_there(storage: Storage, path: Path) -> bool:

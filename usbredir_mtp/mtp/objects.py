@@ -273,10 +273,13 @@ class ObjectTable:
                 yield child
                 yield from self._known_folders(child)
 
-    def moved(self, node: Node, folder: Node, name: str, origin: object = None) -> None:
+    def moved(self, node: Node, folder: Node, name: str, origin: object = None, *, replace: bool = True) -> bool:
         """An object has a new name or place, in the same storage; it keeps its handle.
 
         Others learn it as removal and addition of the handle: some initiators ignore ObjectInfoChanged.
+
+        Returns:
+            Whether it was taken in: not so if another object is known to be there, which is not to be replaced.
         """
         with self._lock:
             if node.parent is None:
@@ -284,6 +287,8 @@ class ObjectTable:
             events: list[Event] = []
             replaced = children_of(folder).get(name)
             if replaced is not None and replaced is not node:
+                if not replace:
+                    return False
                 events += self._unlink(replaced)
             children_of(node.parent).pop(node.name, None)
             node.parent, node.name = folder, name
@@ -292,6 +297,7 @@ class ObjectTable:
             codes = (EventCode.OBJECT_REMOVED, EventCode.OBJECT_ADDED)
             events += [Event(code, node.handle) for code in codes]
             self.publisher.publish(events, origin)
+        return True
 
     # -- the table itself (lock held) ----------------------------------------------------------------------------
 
