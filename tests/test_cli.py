@@ -300,6 +300,14 @@ def test_an_address_that_cannot_be_had(network: Network, quiet: list[str], error
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize("host", ["x" * 64, "two..dots.é"])
+def test_a_host_that_is_no_name(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setattr(logging, "basicConfig", lambda **_options: None)
+    result = invoke("--host", host, "--port", "0", "--loop", "asyncio")
+    assert result.exit_code in {cli.EXIT_USAGE, cli.EXIT_START}
+    assert host in result.stderr
+
+
 def test_a_second_signal(network: Network) -> None:
     network.outcome = KeyboardInterrupt()
     result = invoke("-q")
@@ -469,3 +477,9 @@ def test_the_console_script(
         cli.main()
     assert caught.value.code == 0
     assert capsys.readouterr().out == f"usbredir-mtp, version {__version__}\n"
+
+
+def test_no_host_at_all(network: Network) -> None:
+    result = invoke("--host", "")
+    assert result.exit_code == 2
+    assert "an address" in result.stderr

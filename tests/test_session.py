@@ -444,6 +444,19 @@ def test_nothing_is_completed_after_the_unplugging(plugged: Bench) -> None:
     assert plugged.take() == []
 
 
+def test_an_answer_that_was_held_back_until_after_the_unplugging(plugged: Bench) -> None:
+    plugged.session.receive(bulk(7, 512))
+    plugged.session.pause_writing()
+    plugged.out(GET_DEVICE_INFO)
+    plugged.loop.run_until(lambda: plugged.session._device.bulk_in.queued > 0)
+    queued = plugged.session._device.bulk_in.queued
+    plugged.session.unplug()
+    plugged.take()
+    plugged.session.resume_writing()
+    assert plugged.session._device.bulk_in.queued < queued
+    assert plugged.take() == []
+
+
 def test_an_acknowledgement_of_nothing(plugged: Bench) -> None:
     with pytest.raises(RemoteProtocolError):
         plugged.send(Type.DEVICE_DISCONNECT_ACK)

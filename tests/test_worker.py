@@ -321,8 +321,8 @@ def test_cancelled_while_it_waits_for_room(bench: Bench) -> None:
     bench.command(1)
     bench.loop.run_until(lambda: size_of(bench.delivered()) > MAX_READ_AHEAD)
     bench.worker.cancel()
-    bench.worker.sent(size_of(bench.delivered()))
     bench.idle()
+    bench.worker.sent(size_of(bench.delivered()))
     assert isinstance(bench.responder.ends[0], TransactionCancelled)
     assert bench.works()
 
@@ -379,6 +379,7 @@ def test_gathered_data_is_given_up_too(bench: Bench) -> None:
     bench.command(2, start(2), Payload(b"new"), DataEnd(complete=True))
     bench.idle()
     assert receiver.pieces == [b"new"]
+    assert bench.worker._handed_over == len(b"new")
 
 
 def test_room_is_counted_for_what_is_given_up(bench: Bench) -> None:

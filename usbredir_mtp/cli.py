@@ -29,7 +29,14 @@ EXIT_START = 3
 _LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
 
 
-class _ExportType(click.ParamType[str]):
+if TYPE_CHECKING:
+    _TextType = click.ParamType[str]
+    _NumberType = click.ParamType[int]
+else:  # generic for type checkers, and since 8.4
+    _TextType = _NumberType = click.ParamType
+
+
+class _ExportType(_TextType):
     name = "[NAME=]PATH[:ro]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
@@ -40,7 +47,7 @@ class _ExportType(click.ParamType[str]):
         return str(value)
 
 
-class _IdType(click.ParamType[int]):
+class _IdType(_NumberType):
     """A USB id, in hexadecimal as everybody writes them."""
 
     name = "HEX"
@@ -60,6 +67,12 @@ class _Command(click.Command):
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
         return super().make_context(info_name, args, *rest, obj=tuple(args), **extra)
+
+
+def _require_text(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    if not value:
+        raise click.BadParameter("an address or a host's name is needed", ctx, param)
+    return value
 
 
 def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
@@ -82,8 +95,8 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None)
         "auto_envvar_prefix": "USBREDIR_MTP",
     },
     epilog="Every option can be set by an environment variable too: --port by USBREDIR_MTP_PORT. SIGHUP makes the "
-    "program read --config anew: exports come and go in running guests. Exit codes: 0 ended by SIGINT or SIGTERM, 2 "
-    "wrong usage, 3 could not start.",
+    "program read --config anew: exports come and go in running guests. Exit codes: 0 ended by SIGINT or SIGTERM, 1 by "
+    "a second one, 2 wrong usage, 3 could not start.",
 )
 @click.option(
     "--export",
@@ -115,7 +128,7 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None)
     help="How to notice changes on the host: inotify, poll or poll=SECONDS, off; auto polls remote file systems.",
 )
 @click.option("--allow-format", is_flag=True, help="Let guests remove everything in an export at once.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--host", callback=_require_text, default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
@@ -221,9 +234,10 @@ def _serve(options: dict[str, Any], setup: Setup, read_again: Callable[[], Setup
         run(serve(Server(phone), options["host"], options["port"], ready, reload), options["loop"])
     except ImportError as error:
         raise click.UsageError("--loop uvloop: uvloop is not installed (pip install uvloop)") from error
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         where = f"{options['host']} port {options['port']}"
-        click.echo(f"Error: cannot listen on {where}: {error.strerror or error}", err=True)
+        reason = error.strerror if isinstance(error, OSError) else "not the name of a host"
+        click.echo(f"Error: cannot listen on {where}: {reason or error}", err=True)
         sys.exit(EXIT_START)
     except KeyboardInterrupt:
         sys.exit(1)
