@@ -211,4 +211,4 @@ def test_links_are_followed_inside_of_the_export_on_demand(tmp_path: Path) -> No
         names = mtp.names()
         assert set(names) == {"file", "in"}
         assert mtp.get_object(names["in"]) == b"inside"
-        assert mtp.prop_value(names["in"], Prop.UNIQUE_ID, 10) == mtp.prop_value(names["file"], Prop.UNIQUE_ID, 10)
+        assert mtp.prop_value(names["in"], Prop.UNIQUE_ID, 10) != mtp.prop_value(names["file"], Prop.UNIQUE_ID, 10)

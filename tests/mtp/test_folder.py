@@ -317,13 +317,3 @@ def test_no_descriptor_is_left(storage: FolderStorage, share: Path) -> None:
 )
 def test_temporary_names(name: str, expected: bool) -> None:
     assert is_temporary(name) is expected
-
-
-def test_objects_of_mounted_file_systems_are_told_apart() -> None:
-    """Each counts its own from the same number on."""
-    with FolderStorage("/", description="x") as storage:
-        proc, root = storage.stat(("proc",)), storage.stat(())
-        assert proc.identity >> 64 == Path("/proc").stat().st_dev
-        assert proc.identity != Path("/proc").stat().st_ino
-        assert root.identity == Path("/").stat().st_ino
-        assert dict(storage.scan_stat(()))["proc"].identity == proc.identity

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.mtp.test_watch import EVERYTHING, Listener, added, removed
 from usbredir_mtp.mtp.folder import FolderStorage
 from usbredir_mtp.mtp.folder_links import LinkedFolderStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -55,7 +59,7 @@ def test_a_link_to_a_file(storage: LinkedFolderStorage, share: Path, target: str
     (share / "link").symlink_to(target)
     assert names(storage)["link"] is False
     assert read(storage, "link") == b"file"
-    assert storage.stat(("link",)) == storage.stat(("file",))
+    assert replace(storage.stat(("link",)), identity=storage.stat(("file",)).identity) == storage.stat(("file",))
 
 
 def test_a_link_to_a_folder(storage: LinkedFolderStorage, share: Path) -> None:
@@ -104,11 +108,152 @@ def test_a_link_that_leads_nowhere_or_out(storage: LinkedFolderStorage, share: P
 
 def test_an_absolute_link_out(storage: LinkedFolderStorage, share: Path) -> None:
     targets: list[str | Path] = [share.parent / "outside", f"{share.resolve()}extra", share.parent]
+    targets += ["/file", "/box", "/box/inner"]  # which are there, were the export the root of all
     for number, target in enumerate(targets):
         (share / f"link {number}").symlink_to(target)
     assert set(names(storage)) == {"box", "file"}
     with pytest.raises(FileNotFoundError):
         storage.open(("link 0", "secret"))
+
+
+def test_an_absolute_link_by_the_path_that_the_user_gave(share: Path) -> None:
+    (share.parent / "alias").symlink_to("share")
+    (share / "link").symlink_to(f"{share.parent}/alias/./box//inner")
+    (share / "real").symlink_to(share.resolve() / "file")
+    with LinkedFolderStorage(share.parent / "alias", description="share") as storage:
+        assert read(storage, "link") == b"inner"
+        assert read(storage, "real") == b"file"
+
+
+def test_no_place_outside_is_looked_at(
+    storage: LinkedFolderStorage, share: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be a server that does not answer."""
+    outside = share.parent / "outside"
+    for name, target in {"up": "../outside/secret", "absolute": f"{outside}/secret", "folder": f"{outside}"}.items():
+        (share / name).symlink_to(target)
+    looked_at: list[str] = []
+
+    def spy(call: Callable[..., object], path: object, *args: object, **more: object) -> object:
+        looked_at.append(str(path))
+        return call(path, *args, **more)
+
+    for call in ("stat", "open", "readlink"):
+        monkeypatch.setattr(os, call, partial(spy, getattr(os, call)))
+    assert set(names(storage)) == {"box", "file"}
+    monkeypatch.undo()
+    assert {"up", "absolute", "folder"} <= set(looked_at)
+    assert not [path for path in looked_at if ".." in path or path.startswith(str(outside)) or path == "secret"]
+
+
+@pytest.mark.parametrize("target", ["file/../box/inner", "missing/../file", "file/..", "box/inner/../../file"])
+def test_there_is_no_way_up_from_what_is_no_folder(storage: LinkedFolderStorage, share: Path, target: str) -> None:
+    (share / "link").symlink_to(target)
+    assert "link" not in names(storage)
+    with pytest.raises(FileNotFoundError):
+        storage.stat(("link",))
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "box/inner", "nul\0"])
+def test_impossible_names(storage: LinkedFolderStorage, name: str) -> None:
+    for path in ((name,), ("box", name), ("box", name, "file")):
+        with pytest.raises(OSError, match="Invalid argument"):
+            storage.stat(path)
+
+
+def test_what_is_not_shown_cannot_be_changed(storage: LinkedFolderStorage, share: Path) -> None:
+    for name, target in {"out": "../outside", "nowhere": "missing", "loop": "loop"}.items():
+        (share / name).symlink_to(target)
+    (share / "box" / "up").symlink_to("..")
+    for path in (("out",), ("nowhere",), ("loop",), ("box", "up")):
+        with pytest.raises(FileNotFoundError):
+            storage.stat(path)
+        with pytest.raises(FileNotFoundError):
+            storage.remove(path)
+        with pytest.raises(FileNotFoundError):
+            storage.rename(path, ("new",))
+        assert share.joinpath(*path).is_symlink()
+
+
+def test_a_link_that_a_file_replaces_during_the_listing(
+    storage: LinkedFolderStorage, share: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is listed once."""
+    (share / "link").symlink_to("file")
+    status = storage.stat(("link",))
+    (share / "link").unlink()
+    (share / "link").touch()
+    monkeypatch.setattr(storage, "_links", lambda folder: iter([("link", status)]))
+    assert sorted(entry.name for entry in storage.scan(())) == ["box", "file", "link"]
+    assert sorted(name for name, _ in storage.scan_stat(())) == ["box", "file", "link"]
+
+
+def test_a_link_renamed_to_what_is_there(storage: LinkedFolderStorage, share: Path) -> None:
+    (share / "link").symlink_to("file")
+    (share / "other").symlink_to("box")
+    for new in ("file", "box", "other"):
+        with pytest.raises(FileExistsError):
+            storage.rename(("link",), (new,))
+
+
+def test_a_link_in_another_case_where_case_is_ignored(
+    storage: LinkedFolderStorage, share: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hard links stand in for the two names that such a file system knows for one entry."""
+    (share / "link").symlink_to("file")
+    os.link(share / "link", share / "LINK", follow_symlinks=False)
+    renamed: list[object] = []
+    monkeypatch.setattr(os, "rename", lambda old, new, **_kwargs: renamed.append((old, new)))
+    storage.rename(("link",), ("LINK",))
+    assert renamed == [("link", "LINK")]
+
+
+def test_a_link_that_became_a_file_meanwhile(
+    storage: LinkedFolderStorage, share: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (share / "plain").touch()
+    monkeypatch.setattr(storage, "_is_link", lambda path: True)
+    for change in (storage.remove, lambda path: storage.rename(path, ("new",))):
+        with pytest.raises(FileNotFoundError):
+            change(("plain",))
+    assert (share / "plain").exists()
+
+
+def test_identities(storage: LinkedFolderStorage, share: Path) -> None:
+    """Whoever sees an object in two places sees two; each keeps its identity when it is renamed."""
+    (share / "link").symlink_to("box")
+    (share / "again").symlink_to("box")
+    (share / "to file").symlink_to("file")
+    paths: list[tuple[str, ...]] = [("file",), ("to file",), ("box",), ("link",), ("again",)]
+    paths += [(folder, name) for folder in ("box", "link", "again") for name in ("inner", "deep")]
+    seen = {path: storage.stat(path).identity for path in paths}
+    assert len(set(seen.values())) == len(paths)
+    assert max(seen.values()) < 1 << 96
+    folders: list[tuple[str, ...]] = [(), ("box",), ("link",)]
+    for folder in folders:
+        for name, status in storage.scan_stat(folder):
+            assert status.identity == seen[*folder, name]
+    storage.rename(("link",), ("renamed",))
+    assert storage.stat(("renamed",)).identity == seen[("link",)]
+    assert storage.stat(("renamed", "inner")).identity == seen["link", "inner"]
+    assert storage.stat(("box", "inner")).identity == (share / "box" / "inner").stat().st_ino
+
+
+def test_changes_are_told_under_the_links_names_too(storage: LinkedFolderStorage, share: Path) -> None:
+    (share / "link").symlink_to("box")
+    (share / "to file").symlink_to("file")
+    listener = Listener()
+    running = storage.watch(listener)
+    assert running is not None
+    try:
+        listener.wait(EVERYTHING)
+        names(storage)
+        (share / "box" / "new").touch()
+        listener.wait(added("box", "new"), added("link", "new"))
+        (share / "file").unlink()
+        listener.wait(removed("file"), removed("to file"))
+    finally:
+        running.stop()
 
 
 def test_fifos_behind_links_are_not_there(storage: LinkedFolderStorage, share: Path) -> None:
@@ -134,6 +279,7 @@ def test_no_tree_is_endless(storage: LinkedFolderStorage, share: Path) -> None:
 
     found = set(walk())
     assert ("box", "deep", "to other") in found
+    assert not {("box", "up"), ("box", "self")} & found
     assert ("other", "to box", "deep") in found
     assert max(map(len, found)) <= 4
 
@@ -174,8 +320,6 @@ def test_a_link_itself_is_removed_renamed_and_moved(storage: LinkedFolderStorage
     storage.remove(("one",))
     storage.remove(("two",))
     storage.rename(("three",), ("box", "moved"))
-    with pytest.raises(FileExistsError):
-        storage.rename(("box", "moved"), ("file",))
     assert not (share / "one").exists()
     assert os.readlink(share / "box" / "moved") == "file"  # noqa: PTH115
     assert (share / "file").read_text() == "file"
@@ -238,6 +382,43 @@ def test_links_swapped_at_any_time_lead_nowhere_outside(share: Path, storage: Li
         done.set()
         attacker.join()
     assert b"secret" not in seen
+
+
+def test_links_pointed_elsewhere_at_any_time_lead_nowhere_outside(share: Path, storage: LinkedFolderStorage) -> None:
+    """A link leads inside, then outside; whoever writes by it writes to what is inside."""
+    outside = share.parent / "outside"
+    (outside / "inner").write_text("secret")
+    before = {path.name: path.read_text() for path in outside.iterdir()}
+    (share / "link").symlink_to("box")
+    done = threading.Event()
+
+    def swap() -> None:
+        for target in itertools.cycle(["../outside", "box", str(outside)]):
+            (share / "spare").symlink_to(target)
+            (share / "spare").rename(share / "link")
+            if done.is_set():
+                return
+
+    attacker = threading.Thread(target=swap)
+    attacker.start()
+    seen, succeeded = set(), 0
+    try:
+        for number in range(20_000):
+            try:
+                seen.add(read(storage, "link", "inner"))
+                write(storage, b"inner", "link", "inner")
+                write(storage, b"x", "link", f"made {number % 10}")
+                storage.remove(("link", f"made {number % 10}"))
+                succeeded += 1
+            except OSError:
+                seen.add(b"")
+            if succeeded > 200 and b"" in seen:
+                break
+    finally:
+        done.set()
+        attacker.join()
+    assert seen == {b"", b"inner"}
+    assert {path.name: path.read_text() for path in outside.iterdir()} == before
 
 
 def test_without_following_no_link_is_there(share: Path) -> None:

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,8 +13,11 @@ from tests.mtp.test_watch import EVERYTHING, Listener, added
 from usbredir_mtp.mtp import watch, watch_plan
 from usbredir_mtp.mtp.folder import FolderStorage
 from usbredir_mtp.mtp.folder_files import is_temporary
-from usbredir_mtp.mtp.watch import watch_folder
+from usbredir_mtp.mtp.watch import FolderWatch, watch_folder
 from usbredir_mtp.mtp.watch_plan import WatchMode, WatchPlan, others_change, parse_watch
+
+if TYPE_CHECKING:
+    from usbredir_mtp.mtp.storage import Change
 
 
 @pytest.mark.parametrize(
@@ -48,6 +54,9 @@ def test_what_is_no_plan(text: str) -> None:
         ("smb3", True),
         ("9p", True),
         ("virtiofs", True),
+        ("vboxsf", True),
+        ("ocfs2", True),
+        ("fuse", True),
         ("fuse.sshfs", True),
         ("", False),
     ],
@@ -87,6 +96,35 @@ def test_polling_looks_time_and_again(tmp_path: Path) -> None:
     assert set(listener.changes) == {EVERYTHING}
     running.stop()
     assert len(listener.changes) == seen
+
+
+@pytest.mark.parametrize(("look", "pause"), [(0.01, 5.0), (0.25, 5.0), (0.5, 10.0), (60.0, 1200.0)])
+def test_polling_takes_a_twentieth_of_the_time_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: float, pause: float
+) -> None:
+    class Waits(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waited.append(timeout)
+            return len(waited) > 3
+
+    def listen(change: Change) -> None:
+        looks.append(look)
+
+    looks: list[float] = []
+    waited: list[float | None] = []
+    running = FolderWatch(str(tmp_path), listen, is_temporary, WatchPlan(WatchMode.POLL, 5.0))
+    running._stopped = Waits()
+    monkeypatch.setattr(watch, "time", SimpleNamespace(monotonic=lambda: sum(looks)))
+    running._poll()
+    assert waited == pytest.approx([0.0, pause, pause, pause])
+
+
+def test_polling_stops_at_once(tmp_path: Path) -> None:
+    listener = Listener()
+    running = watch_folder(str(tmp_path), listener, is_temporary, WatchPlan(WatchMode.POLL, 3600.0))
+    count(listener, 1)
+    running.stop()
+    assert not running._thread.is_alive()
 
 
 def test_auto_polls_what_others_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,8 @@ from usbredir_mtp.mtp.folder_files import (
     require_absent,
     set_times,
 )
+from usbredir_mtp.mtp.folder_protection import protect
+from usbredir_mtp.mtp.folder_systems import FileSystems
 from usbredir_mtp.mtp.folder_tree import remove_tree
 from usbredir_mtp.mtp.storage import Entry, Space, Storage
 from usbredir_mtp.mtp.watch import watch_folder
@@ -72,7 +74,7 @@ class FolderStorage(Storage):
         watch: WatchPlan = AUTO,
     ) -> None:
         self._root = Root(root)
-        self._device = os.fstat(self._root.fileno()).st_dev
+        self._systems = FileSystems(self._root)
         self.description = description
         self.volume = volume or _digest(self._root.path)
         self.read_only = read_only
@@ -105,12 +107,12 @@ class FolderStorage(Storage):
             with suppress(FileNotFoundError):
                 status = entry.stat(follow_symlinks=False)
                 require_object(status)
-                yield entry.name, describe(status, writable=_writable(entry.name, fd), device=self._device)
+                yield entry.name, self._describe(status, entry.name, fd)
 
     def stat(self, path: Path) -> Stat:
         """Attributes of a file or folder; ENOENT for anything else."""
         if not path:
-            return describe(self._root.stat(path), writable=True, device=self._device)
+            return describe(self._root.stat(path), writable=True)
         _require_visible(path)
         return self._root.at(path, self._look)
 
@@ -154,17 +156,7 @@ class FolderStorage(Storage):
             OSError: EEXIST, EINVAL for a folder that would be below itself, EXDEV between file
                 systems.
         """
-        self._require_writable(old)
-        self._require_writable(new)
-        with self._root.parent(old) as source, self._root.parent(new) as target:
-            status = os.stat(source[1], dir_fd=source[0], follow_symlinks=False)
-            require_object(status)
-            try:
-                rename_new(*source, *target)
-            except FileExistsError:
-                if not _same_entry(status, source, target):
-                    raise
-                os.rename(source[1], target[1], src_dir_fd=source[0], dst_dir_fd=target[0])
+        self._rename(old, new, require_object)
 
     def remove(self, path: Path) -> None:
         """Remove a file, or a folder and all that is in it: links and the like are unlinked."""
@@ -203,16 +195,7 @@ class FolderStorage(Storage):
         """Take the write permissions away, or give them to whoever may read, but for what the umask forbids."""
         self._require_writable(path)
         with self._root.parent(path) as (folder, name):
-            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            require_object(status)
-            # By descriptor: fchmodat(2) follows links.
-            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-            try:
-                mode = stat.S_IMODE(os.fstat(fd).st_mode)
-                granted = stat.S_IWUSR | (mode & 0o444) >> 1 & self._new_mode
-                os.fchmod(fd, mode | granted if writable else mode & ~0o222)
-            finally:
-                os.close(fd)
+            protect(folder, name, writable=writable, allowed=self._new_mode)
 
     def hides(self, name: str) -> bool:
         """Whether a name begins with a dot, and those are hidden."""
@@ -227,7 +210,11 @@ class FolderStorage(Storage):
     def _look(self, folder: int, name: str) -> Stat:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
         require_object(status)
-        return describe(status, writable=_writable(name, folder), device=self._device)
+        return self._describe(status, name, folder)
+
+    def _describe(self, status: os.stat_result, name: str, folder: int) -> Stat:
+        mark = self._systems.mark(status.st_dev, name, folder)
+        return describe(status, writable=_writable(name, folder), mark=mark)
 
     def _entries(self, folder: Path) -> Iterator[tuple[os.DirEntry[str], int]]:
         """The entries that are objects, each with the folder's descriptor."""
@@ -242,6 +229,20 @@ class FolderStorage(Storage):
                         yield entry, fd
         finally:
             os.close(fd)
+
+    def _rename(self, old: Path, new: Path, require: Callable[[os.stat_result], None]) -> None:
+        """`rename` of what `require` lets pass."""
+        self._require_writable(old)
+        self._require_writable(new)
+        with self._root.parent(old) as source, self._root.parent(new) as target:
+            status = os.stat(source[1], dir_fd=source[0], follow_symlinks=False)
+            require(status)
+            try:
+                rename_new(*source, *target)
+            except FileExistsError:
+                if not _same_entry(status, source, target):
+                    raise
+                os.rename(source[1], target[1], src_dir_fd=source[0], dst_dir_fd=target[0])
 
     def _create(self, path: Path, size: int | None, copy_of: os.stat_result | None = None) -> FileUpload:
         """Start an upload, or a copy, which does not replace anything."""
@@ -261,6 +262,7 @@ class FolderStorage(Storage):
                 mode=self._new_mode if like is None else stat.S_IMODE(like.st_mode),
                 owner=None if old is None else (old.st_uid, old.st_gid),
                 replace=copy_of is None,
+                mark=self._systems.mark(os.fstat(folder).st_dev, ".", folder),
             )
             stack.pop_all()
             return upload

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from usbredir_mtp.mtp import syscalls
 from usbredir_mtp.mtp.containment import error_of
+from usbredir_mtp.mtp.folder_systems import identity
 from usbredir_mtp.mtp.storage import Buffer, Stat
 
 if TYPE_CHECKING:
@@ -43,11 +44,11 @@ def is_temporary(name: str) -> bool:
     return name.startswith(_TEMPORARY_PREFIX) and name.endswith(_TEMPORARY_SUFFIX)
 
 
-def describe(status: os.stat_result, *, writable: bool, device: int | None = None) -> Stat:
+def describe(status: os.stat_result, *, writable: bool, mark: int = 0) -> Stat:
     """What a storage says of a regular file or folder with these attributes.
 
-    Without any write permission it is protected, also from those who need none. The identity is the
-    number that the file system gives it, and where that is not the one of `device` which one it is.
+    Without any write permission it is protected, also from those who need none. `mark` tells which
+    file system of the export it is on.
     """
     folder = stat.S_ISDIR(status.st_mode)
     birth: float | None = getattr(status, "st_birthtime", None)  # macOS and BSD
@@ -57,7 +58,7 @@ def describe(status: os.stat_result, *, writable: bool, device: int | None = Non
         modified=status.st_mtime_ns,
         created=None if birth is None else int(birth * 1_000_000_000),
         writable=writable and bool(status.st_mode & 0o222),
-        identity=status.st_ino if device in {None, status.st_dev} else status.st_ino | status.st_dev << 64,
+        identity=identity(status, mark),
     )
 
 
@@ -182,6 +183,7 @@ class FileUpload:
         mode: Its permission bits to be.
         owner: Its user and group to be, where it replaces a file and we may set them.
         replace: False to fail where there is a file of that name at the end.
+        mark: Of the file system.
         fd: The temporary file.
     """
 
@@ -190,6 +192,7 @@ class FileUpload:
     mode: int
     owner: tuple[int, int] | None = None
     replace: bool = True
+    mark: int = 0
     fd: int = field(init=False, default=-1)
     _temporary: str = field(init=False)
 
@@ -211,7 +214,7 @@ class FileUpload:
             self.abort()
             raise
         self._release()
-        return describe(status, writable=True)
+        return describe(status, writable=True, mark=self.mark)
 
     def _finish(self, modified: int | None) -> os.stat_result:
         if self.owner is not None:

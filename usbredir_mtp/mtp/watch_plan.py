@@ -57,7 +57,10 @@ def parse_watch(text: str) -> WatchPlan:
     return WatchPlan(mode, interval)
 
 
-_REMOTE = re.compile(r"nfs.*|cifs|smb.*|9p|virtiofs|ceph|afs|ncpfs|coda|glusterfs|lustre|gpfs|fuse|fuse\..+")
+_REMOTE = re.compile(
+    r"nfs.*|cifs|smb.*|9p|virtiofs|vboxsf|vmhgfs|prl_fs|ceph|afs|ncpfs|coda|glusterfs|lustre|gpfs|beegfs"
+    r"|orangefs|pvfs2|ocfs2|gfs2|fuse|fuse\..+"
+)
 _LOCAL = re.compile(r"fuseblk|fuse\.(mergerfs|ntfs.*|bindfs|gocryptfs|encfs|cryfs|exfat|unionfs.*|fuse-overlayfs)")
 
 
