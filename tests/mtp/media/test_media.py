@@ -334,7 +334,7 @@ def test_the_process_has_our_modules_and_nothing_of_the_environment(
 
 def test_a_process_that_ended_of_idleness_is_started_again(png: File, tmp_path: Path) -> None:
     other = written(tmp_path, "b.png", samples.image("PNG", (10, 20)))
-    with Media(None, Limits(seconds=SECONDS, idle=0.01)) as media:
+    with Media(None, Limits(seconds=SECONDS, idle=2.0)) as media:
         assert properties(media, png) == {P.WIDTH: 320, P.HEIGHT: 200}
         first = media._worker._process
         assert first is not None
