@@ -12,6 +12,7 @@ from tests.support.mtp import (
     StorageInfo,
     Value,
     encode,
+    encode_prop_list,
     prop_list,
 )
 from tests.support.transactions import Event, MtpFailure, OutStyle, Response, Transactions, refused
@@ -179,6 +180,30 @@ class Initiator(Transactions):
         """GetObjectPropList."""
         params = (handle, format_, prop, group, depth)
         return prop_list(self.command(Op.GET_OBJECT_PROP_LIST, *params).data)
+
+    def set_prop_list(self, *rows: Row) -> None:
+        """SetObjectPropList."""
+        self.command(Op.SET_OBJECT_PROP_LIST, data=encode_prop_list(*rows))
+
+    def send_prop_list(self, parent: int, format_: int, size: int, *rows: Row) -> int:
+        """SendObjectPropList, to the first storage; the new object's handle."""
+        storage = self.storage
+        params = (storage, parent, format_, size >> 32, size & 0xFFFFFFFF)
+        response = self.command(Op.SEND_OBJECT_PROP_LIST, *params, data=encode_prop_list(*rows))
+        assert len(response.params) in {3, 4}, response
+        assert response.params[:2] == (storage, parent), response
+        return response.params[2]
+
+    def references(self, handle: int) -> list[int]:
+        """GetObjectReferences."""
+        take = Reader(self.command(Op.GET_OBJECT_REFERENCES, handle).data)
+        handles = take.array("I")
+        take.end()
+        return handles
+
+    def set_references(self, handle: int, others: list[int]) -> None:
+        """SetObjectReferences."""
+        self.command(Op.SET_OBJECT_REFERENCES, handle, data=encode(0x4006, others))
 
     # Editing in place
 

@@ -253,3 +253,10 @@ def prop_list(data: bytes) -> list[Row]:
         rows.append(Row(handle, prop, datatype, take.value(datatype)))
     take.end()
     return rows
+
+
+def encode_prop_list(*rows: Row) -> bytes:
+    """An ObjectPropList dataset of these elements."""
+    heads = (struct.pack("<IHH", row.handle, row.prop, row.datatype) for row in rows)
+    body = b"".join(head + encode(row.datatype, row.value) for head, row in zip(heads, rows, strict=True))
+    return struct.pack("<I", len(rows)) + body

@@ -17,11 +17,16 @@ from tests.support.initiator import Initiator, OutStyle
 from tests.support.usbredir import ALL_CAPS, Cap, Guest
 from usbredir_mtp import cli
 from usbredir_mtp import server as program
+from usbredir_mtp.mtp.device import MtpDevice
+from usbredir_mtp.mtp.objects import ObjectTable
+from usbredir_mtp.session import Phone
 from usbredir_mtp.setup import configure, update
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from usbredir_mtp.mtp.storage import Storage
 
 START_TIMEOUT = 20.0
 STOP_TIMEOUT = 10.0
@@ -134,11 +139,31 @@ def running_server(exports: Sequence[Path | Export], *options: str) -> Iterator[
 
 
 @contextmanager
+def serving(*storages: Storage) -> Iterator[Server]:
+    """The server over storages of the test's own, which it closes; it must end well."""
+    device = MtpDevice(ObjectTable())
+    for storage in storages:
+        device.add_storage(storage)
+    with _serving(Phone(device), "auto", lambda: None) as server:
+        yield server
+
+
+@contextmanager
 def _running(arguments: Sequence[str]) -> Iterator[Server]:
     context = cli.command.make_context("usbredir-mtp", list(arguments))
     setup = configure(context.params)
     phone, shares = setup.make()
     shares.update(setup.exports)
+
+    def reload() -> None:
+        update(phone.mtp, shares, cli.parse(arguments))
+
+    with _serving(phone, context.params["loop"], reload) as server:
+        yield server
+
+
+@contextmanager
+def _serving(phone: Phone, loop: str, reload: Callable[[], None]) -> Iterator[Server]:
     faults = _Faults()
     logging.getLogger("usbredir_mtp").addHandler(faults)
     started: Future[int] = Future()
@@ -149,10 +174,10 @@ def _running(arguments: Sequence[str]) -> Iterator[Server]:
         loops.set_result(asyncio.get_running_loop())
         await _serve(program.Server(phone), started, stop)
 
-    thread = threading.Thread(target=program.run, args=(main(), context.params["loop"]), name="server")
+    thread = threading.Thread(target=program.run, args=(main(), loop), name="server")
     thread.start()
     try:
-        server = Server(started.result(START_TIMEOUT), lambda: update(phone.mtp, shares, cli.parse(arguments)))
+        server = Server(started.result(START_TIMEOUT), reload)
         with server.guests:
             yield server
     finally:
