@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import itertools
 import os
-import threading
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -353,72 +351,6 @@ def test_the_root_is_nobody_s_to_change(storage: LinkedFolderStorage) -> None:
     for change in (storage.remove, storage.make_folder):
         with pytest.raises(OSError):  # noqa: PT011
             change(())
-
-
-def test_links_swapped_at_any_time_lead_nowhere_outside(share: Path, storage: LinkedFolderStorage) -> None:
-    """A folder on the way is now a folder, now a link to its like outside."""
-    (share.parent / "outside" / "inner").write_text("secret")
-    done = threading.Event()
-
-    def swap() -> None:
-        box, kept, link = share / "box", share / "kept", share / "spare"
-        while not done.is_set():
-            link.symlink_to("../outside")
-            box.rename(kept)
-            link.rename(box)
-            box.unlink()
-            kept.rename(box)
-
-    attacker = threading.Thread(target=swap)
-    attacker.start()
-    seen = set()
-    try:
-        for _ in range(3000):
-            try:
-                seen.add(read(storage, "box", "inner"))
-            except OSError:
-                seen.add(b"")
-    finally:
-        done.set()
-        attacker.join()
-    assert b"secret" not in seen
-
-
-def test_links_pointed_elsewhere_at_any_time_lead_nowhere_outside(share: Path, storage: LinkedFolderStorage) -> None:
-    """A link leads inside, then outside; whoever writes by it writes to what is inside."""
-    outside = share.parent / "outside"
-    (outside / "inner").write_text("secret")
-    before = {path.name: path.read_text() for path in outside.iterdir()}
-    (share / "link").symlink_to("box")
-    done = threading.Event()
-
-    def swap() -> None:
-        for target in itertools.cycle(["../outside", "box", str(outside)]):
-            (share / "spare").symlink_to(target)
-            (share / "spare").rename(share / "link")
-            if done.is_set():
-                return
-
-    attacker = threading.Thread(target=swap)
-    attacker.start()
-    seen, succeeded = set(), 0
-    try:
-        for number in range(20_000):
-            try:
-                seen.add(read(storage, "link", "inner"))
-                write(storage, b"inner", "link", "inner")
-                write(storage, b"x", "link", f"made {number % 10}")
-                storage.remove(("link", f"made {number % 10}"))
-                succeeded += 1
-            except OSError:
-                seen.add(b"")
-            if succeeded > 200 and b"" in seen:
-                break
-    finally:
-        done.set()
-        attacker.join()
-    assert seen == {b"", b"inner"}
-    assert {path.name: path.read_text() for path in outside.iterdir()} == before
 
 
 def test_without_following_no_link_is_there(share: Path) -> None:

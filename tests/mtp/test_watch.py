@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from watchdog.events import DirMovedEvent, FileCreatedEvent, FileMovedEvent, FileOpenedEvent
 from watchdog.observers import inotify
+from watchdog.observers.inotify import InotifyWatchGroup
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD, WatchDescriptor
 
 from usbredir_mtp.mtp import watch
@@ -202,13 +203,48 @@ class TestEvents:
         listener.wait(added("last"))
         assert {change.path for change in listener.changes} == {("link",), ("last",)}
 
-    def test_a_lost_event_leads_to_a_rescan(self, share: Path, listener: Listener) -> None:
-        (reader,) = (thread for thread in threading.enumerate() if isinstance(thread, InotifyFD))
-        nowhere = WatchDescriptor(-1)
-        reader.handle_event(InotifyEvent(nowhere, InotifyConstants.IN_Q_OVERFLOW, 0, b""))
+    def test_a_lost_event_leads_to_one_rescan(self, share: Path, listener: Listener) -> None:
+        overflow()
         listener.wait(EVERYTHING)
         (share / "file").touch()
         listener.wait(added("file"))
+        assert listener.changes.count(EVERYTHING) == 1
+
+
+def overflow() -> None:
+    """The kernel's queue is full."""
+    (reader,) = (thread for thread in threading.enumerate() if isinstance(thread, InotifyFD))
+    reader.handle_event(InotifyEvent(WatchDescriptor(-1), InotifyConstants.IN_Q_OVERFLOW, 0, b""))
+
+
+def test_the_rescan_waits_until_all_is_watched_again(
+    listener: Listener, running: FolderWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What changes between a look and a watch that comes later would be lost; the walk of a large tree takes long."""
+    real = InotifyWatchGroup._add_all_callbacks
+    looked = threading.Event()
+    walks: list[str] = []
+
+    def walk(group: InotifyWatchGroup, path: bytes) -> None:
+        walks.append("begun")
+        looked.wait(0.5)  # a look at the wrong time comes sooner
+        real(group, path)
+        walks.append("done")
+
+    def look(change: Change) -> None:
+        if change == EVERYTHING:
+            walks.append("looked")
+            looked.set()
+        listener(change)
+
+    monkeypatch.setattr(InotifyWatchGroup, "_add_all_callbacks", walk)
+    running.listener = look
+    overflowing = threading.Thread(target=overflow)
+    overflowing.start()
+    listener.wait(EVERYTHING)
+    overflowing.join()
+    assert walks[-2:] == ["done", "looked"]
+    assert walks.count("begun") == walks.count("done")
 
 
 def test_a_storage_is_watched(share: Path, listener: Listener) -> None:

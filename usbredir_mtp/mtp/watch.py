@@ -69,7 +69,7 @@ _REMEDIES = {
 _EVERYTHING = Change(ChangeKind.RESCAN, (), folder=True)
 
 _CHECK_SECONDS = 5.0  # how often the root is looked after: unmounting it is not an event
-_SETTLE_SECONDS = 0.2  # watchdog logs an overflow first and puts its watches right then
+_SETTLE_SECONDS = 0.2  # a flood of changes that overflowed the queue may go on
 _STOP_SECONDS = 0.9  # nobody shall wait for longer
 
 
@@ -192,23 +192,25 @@ class FolderWatch:
         watched = _identity(self.root)
         observer = None if watched is None else _observe(self.root, _Handler(self))
         if observer is None:
+            self.deliver(_EVERYTHING)  # nothing is there any more
             self._stopped.wait(_CHECK_SECONDS)
             return
         try:
             self.deliver(_EVERYTHING)  # whatever happened before we began
-            # The number of a folder that was removed may be given to the next one: look at both.
-            while not self._root_gone.is_set() and not self._stopped.is_set() and _identity(self.root) == watched:
-                if self._wake.wait(_CHECK_SECONDS):
-                    self._catch_up()
+            while self._is_root(watched) and not self._wake.wait(_CHECK_SECONDS):
+                pass
         finally:
             observer.stop()
             observer.join()
-        self.deliver(_EVERYTHING)
+        self._wake.clear()  # after the end of whoever sets it: an overflow is logged more than once
+        if self._is_root(watched):
+            # Events were lost, and watches with them. watchdog puts these right at some time, but what comes
+            # between our look and that would be lost too: begin anew, which looks when all is watched.
+            self._stopped.wait(_SETTLE_SECONDS)
 
-    def _catch_up(self) -> None:
-        if not self._stopped.wait(_SETTLE_SECONDS):
-            self._wake.clear()
-            self.deliver(_EVERYTHING)
+    def _is_root(self, watched: tuple[int, int] | None) -> bool:
+        # The number of a folder that was removed may be given to the next one: look at both.
+        return not self._root_gone.is_set() and not self._stopped.is_set() and _identity(self.root) == watched
 
 
 @dataclass(slots=True, eq=False)
