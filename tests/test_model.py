@@ -8,11 +8,13 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -88,9 +90,10 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "replicas"):
-            self.settle()
-            for who in (0, 1):
-                self.check(who)
+            if sys.exception() is None:
+                self.settle()
+                for who in (0, 1):
+                    self.check(who)
             shutil.rmtree(self.disk)
 
     # -- choosing -------------------------------------------------------------------------------------------------
@@ -356,10 +359,11 @@ class Machine(RuleBasedStateMachine):
         """Once all that has happened was told, each guest knows the truth by what it was told."""
         marker = self.disk / f"marker {next(self.world.numbers)}"
         marker.touch()
-        for replica in self.replicas:
-            replica.settle(marker.name)
-            replica.check()
+        handles = [replica.wait_for(marker.name) for replica in self.replicas]
         marker.unlink()
+        for replica, handle in zip(self.replicas, handles, strict=True):
+            replica.wait_for_removal(handle)
+            replica.check()
 
     @rule(who=WHO)
     def check(self, who: int) -> None:
@@ -376,6 +380,7 @@ class Machine(RuleBasedStateMachine):
         self.handles = now
 
 
+@pytest.mark.timeout(900)  # the long run, or a divergence that is made small
 def test_no_divergence() -> None:
     world = World()
     with world.stack:

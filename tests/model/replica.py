@@ -125,9 +125,18 @@ class Replica:
             case Ev.OBJECT_INFO_CHANGED if handle in self.known:
                 self.learn(handle)
 
-    def settle(self, marker: str) -> None:
-        """Take events until one tells of the marker, which the host has made after all else."""
-        while marker not in {self.known[handle].name for handle in self._children(self.root)}:
+    def wait_for(self, name: str) -> int:
+        """Take events until one tells of an object of that name in the root; its handle."""
+        while not (found := [handle for handle in self._children(self.root) if self.known[handle].name == name]):
+            self.take(self.mtp.wait_event())
+        return found[0]
+
+    def wait_for_removal(self, handle: int) -> None:
+        """Take events until one says that an object is gone.
+
+        It comes after all that was told together with the object's coming, and whose order is anybody's guess.
+        """
+        while handle in self.known:
             self.take(self.mtp.wait_event())
 
     # -- judging --------------------------------------------------------------------------------------------------
