@@ -17,9 +17,9 @@ from usbredir_mtp.mtp.codes import (
 from usbredir_mtp.mtp.device_properties import DEVICE_PROPERTIES
 from usbredir_mtp.mtp.events import EVENTS
 from usbredir_mtp.mtp.formats import PLAYBACK_FORMATS, suffixes
+from usbredir_mtp.mtp.identity import ANDROID_EXTENSIONS, VENDOR_EXTENSIONS
 from usbredir_mtp.mtp.object_properties import CONTENT_PROPERTIES, OBJECT_PROPERTIES
 from usbredir_mtp.mtp.operations import OPERATIONS
-from usbredir_mtp.mtp.operations.device import VENDOR_EXTENSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +29,7 @@ PAGE = Path(__file__).with_name("responder.md")
 _HEAD = f"""# What the responder has
 
 Made by `python docs/generate.py` from the tables that the responder runs by, which are also what DeviceInfo lists.
-Vendor extensions: `{VENDOR_EXTENSIONS}`.
+Vendor extensions: `{VENDOR_EXTENSIONS}`, with `--android` `{ANDROID_EXTENSIONS}`.
 """
 
 

@@ -69,6 +69,7 @@ OPTIONS: list[tuple[list[str], Callable[[Setup], object], object]] = [
     (["--show-hidden"], lambda setup: setup.exports[0].show_hidden, True),
     (["--follow-symlinks"], lambda setup: setup.exports[0].follow_symlinks, True),
     (["--watch", "off"], lambda setup: setup.exports[0].watch.mode, WatchMode.OFF),
+    (["--android"], lambda setup: setup.mtp.vendor_extensions, "microsoft.com: 1.0; android.com: 1.0;"),
     (["--allow-format"], lambda setup: setup.allow_format, True),
     (["--speed", "full"], lambda setup: setup.speed, Speed.FULL),
     (["--speed", "super"], lambda setup: setup.speed, Speed.SUPER),

@@ -531,6 +531,12 @@ def test_extensions_suit_libmtp_and_go_mtpfs(mtp: Initiator) -> None:
     assert "android.com" in text
 
 
+def test_extensions_suit_gvfs_where_it_is_wanted(share: Path) -> None:
+    """It edits in place only what libmtp takes for Android's."""
+    with phone(share, options=["--android"]) as mtp:
+        assert "android.com: 1.0" in [element.strip() for element in mtp.device_info().extensions.split(";")[:-1]]
+
+
 def test_property_lists_by_group(mtp: Initiator) -> None:
     """buteo-mtp and Android have none."""
     handle = mtp.names()["file"]

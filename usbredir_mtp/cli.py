@@ -127,6 +127,11 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None)
     show_default=True,
     help="How to notice changes on the host: inotify, poll or poll=SECONDS, off; auto polls remote file systems.",
 )
+@click.option(
+    "--android",
+    is_flag=True,
+    help="Claim to be an Android phone: GNOME's programs then edit files in place, but libmtp's list more slowly.",
+)
 @click.option("--allow-format", is_flag=True, help="Let guests remove everything in an export at once.")
 @click.option("--host", callback=_require_text, default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(

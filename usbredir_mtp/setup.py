@@ -14,7 +14,7 @@ from usbredir_mtp.device.identity import Identity, stable_serial
 from usbredir_mtp.device.usb import Speed
 from usbredir_mtp.exports import Export, ExportError, Shares, located, parse_export
 from usbredir_mtp.mtp.device import MtpDevice
-from usbredir_mtp.mtp.identity import ResponderIdentity
+from usbredir_mtp.mtp.identity import ANDROID_EXTENSIONS, VENDOR_EXTENSIONS, ResponderIdentity
 from usbredir_mtp.mtp.media.media import Media
 from usbredir_mtp.mtp.memory import Memory
 from usbredir_mtp.mtp.objects import ObjectTable
@@ -91,6 +91,7 @@ def configure(options: Mapping[str, Any]) -> Setup:
         device_version=__version__,
         serial_number=usb.serial,
         friendly_name=options["friendly_name"] or usb.product_name,
+        vendor_extensions=ANDROID_EXTENSIONS if options["android"] else VENDOR_EXTENSIONS,
     )
     return Setup(
         exports=exports,

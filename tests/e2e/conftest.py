@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tests.e2e.image import GuestImage
 
 HERE = Path(__file__).parent
+pytest.register_assert_rewrite("tests.e2e.actions")
+
 REQUIRE_VARIABLE = "USBREDIR_MTP_REQUIRE_ALL"
 TEST_SECONDS = 600
 """Bound on one test with its fixtures, the download of a guest included."""
@@ -31,9 +33,14 @@ EVIDENCE = pytest.StashKey[dict[str, "Callable[[], str]"]]()
 """On a test: title of a section of its failure report -> its text."""
 
 
+def boots(item: pytest.Item) -> bool:
+    """Whether a test needs a guest."""
+    return HERE in item.path.parents and "guest_image" in getattr(item, "fixturenames", ())
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if HERE in item.path.parents:
+        if boots(item):
             item.add_marker(pytest.mark.e2e)
             item.add_marker(pytest.mark.timeout(TEST_SECONDS))
             if config.pluginmanager.hasplugin("xdist"):
@@ -59,7 +66,7 @@ def evidence(request: pytest.FixtureRequest) -> dict[str, Callable[[], str]]:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     # here and not in the fixture: so all tests that are skipped share one line of the summary
-    if HERE in item.path.parents and "guest_image" in getattr(item, "fixturenames", ()):
+    if boots(item):
         reason = _unavailable()
         if reason and os.environ.get(REQUIRE_VARIABLE) == "1":
             pytest.fail(reason, pytrace=False)

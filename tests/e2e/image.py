@@ -12,6 +12,7 @@ import hashlib
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ HERE = Path(__file__).parent
 ROOTFS = HERE / "rootfs"
 RECIPE = (HERE / "image.py", HERE / "recipe.py", HERE / "cpio.py", ROOTFS)
 """What the image is made from, besides the packages: a change in it means a new image."""
+
+PACKAGE_LIST = "etc/packages"
+"""In the guest: a line "name version" for each package."""
 
 CACHE_VARIABLE = "USBREDIR_MTP_GUEST_CACHE"
 PROGRAMS = {"apt-get": "apt", "dpkg-deb": "dpkg"}
@@ -106,6 +110,7 @@ def _build(folder: Path) -> None:
             archive = cpio.CpioWriter(stream)
             cpio.add_skeleton(archive)
             cpio.add_tree(archive, ROOTFS)
+            archive.add(PACKAGE_LIST, stat.S_IFREG | 0o644, _versions(debs))
             for deb in debs:
                 kernel = cpio.add_package(archive, deb, recipe.wants_path) or kernel
             archive.close()
@@ -151,6 +156,11 @@ def _download(packages: list[str], work: Path) -> list[Path]:
     (folder := work / "debs").mkdir()
     _apt(["-oAPT::Sandbox::User=root", "download", *packages], folder)
     return sorted(folder.glob("*.deb"))
+
+
+def _versions(debs: list[Path]) -> bytes:
+    named = (unquote(deb.stem).split("_") for deb in debs)
+    return "".join(f"{name} {version}\n" for name, version, _ in named).encode()
 
 
 def _apt(arguments: list[str], folder: Path) -> str:

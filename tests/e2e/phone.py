@@ -24,6 +24,7 @@ SIZES = (
 MOUNTERS = {
     "jmtpfs": "jmtpfs {mount} -device={bus},{device}",
     "aft-mtp-mount": "aft-mtp-mount {mount}",
+    "go-mtpfs": "go-mtpfs {mount} >/dev/null 2>&1 </dev/null &",
 }
 """Program that mounts a phone -> how it is called."""
 
@@ -55,7 +56,8 @@ class Phone:
         """
         mount = f"/mnt/{mounter}-{self.bus}-{self.device}"
         command = MOUNTERS[mounter].format(mount=mount, bus=self.bus, device=self.device)
-        self.guest.check(f"mkdir -p {mount} && {command} && ls {mount}")
+        shown = quote(f"ls {mount} | grep .")
+        self.guest.check(f"mkdir -p {mount}\n{command}\nwait-for 20 sh -c {shown}")
         try:
             name = self.guest.check(f"ls {mount}").splitlines()[0]
             yield f"{mount}/{name}"

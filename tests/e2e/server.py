@@ -68,6 +68,8 @@ class Server:
         exported = [part for export in exports for part in ("--export", str(export))]
         # times in MTP have no zone by default: server and guest must agree on one
         environment = {**os.environ, "TZ": "UTC", "PYTHONUNBUFFERED": "1"}
+        # what it keeps stays apart from the user's own
+        environment |= {name: str(log.parent / name) for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME")}
         process = subprocess.Popen(
             [*command, *exported, "--port", str(port), *options],
             stdin=subprocess.DEVNULL,

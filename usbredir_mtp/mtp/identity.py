@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+VENDOR_EXTENSIONS = "microsoft.com: 1.0; android.com: 1.0"
+"""go-mtpfs looks for the bare text. libmtp takes an element that ends in ';' at its word: it leaves GetObjectPropList,
+with which it lists fast, to phones that are not Android's. Without the last ';' both are content."""
+
+ANDROID_EXTENSIONS = f"{VENDOR_EXTENSIONS};"
+"""gvfs believes libmtp, and edits in place on Android's phones only."""
+
 
 @dataclass(slots=True, frozen=True)
 class ResponderIdentity:
@@ -14,3 +21,4 @@ class ResponderIdentity:
     device_version: str = "1.0"
     serial_number: str = "0" * 32
     friendly_name: str = "Shared folders"
+    vendor_extensions: str = VENDOR_EXTENSIONS

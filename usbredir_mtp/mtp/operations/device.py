@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from usbredir_mtp.mtp.responder import Responder
     from usbredir_mtp.mtp.storage import Buffer
 
-VENDOR_EXTENSIONS = "microsoft.com: 1.0; android.com: 1.0"
-"""libmtp takes an element that ends in ';' for Android and then leaves GetObjectPropList alone; go-mtpfs looks for the
-bare text. Without the last ';' both are content."""
-
 
 def get_device_info(responder: Responder, _parameters: Parameters) -> Reply:
     """GetDeviceInfo: the one operation besides OpenSession that needs no session."""
@@ -33,7 +29,7 @@ def get_device_info(responder: Responder, _parameters: Parameters) -> Reply:
         model=identity.model,
         device_version=identity.device_version,
         serial_number=identity.serial_number,
-        vendor_extensions=VENDOR_EXTENSIONS,
+        vendor_extensions=identity.vendor_extensions,
     )
     return data_reply(info.encode())
 
