@@ -196,6 +196,9 @@ class Pipe(asyncio.Transport):
     def resume_reading(self) -> None:
         self.calls.append("resume")
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def is_closing(self) -> bool:
         return "close" in self.calls or "abort" in self.calls
 

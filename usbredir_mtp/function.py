@@ -90,7 +90,7 @@ class MtpFunction:
     @property
     def busy(self) -> bool:
         """Whether a transaction is running, or the guest has not taken all of its answer."""
-        return self._worker.busy or self._device.bulk_in.queued > 0
+        return self._worker.busy or self._worker.unsent > 0
 
     # -- from the device -------------------------------------------------------------------------------------------
 

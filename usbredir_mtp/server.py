@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
+from usbredir_mtp.direct import DirectSocket, Turns
 from usbredir_mtp.protocol.errors import RemoteProtocolError
 from usbredir_mtp.session import Session
 
@@ -51,6 +52,7 @@ class Server:
 
     def __init__(self, phone: Phone) -> None:
         self.phone = phone
+        self.turns = Turns()
         self._links: set[_Link] = set()
         self._server: asyncio.Server | None = None
 
@@ -103,6 +105,7 @@ class _Link(asyncio.BufferedProtocol):
         self._view = memoryview(self._buffer)
         self._transport: asyncio.Transport
         self._reading = True
+        self._direct: DirectSocket | None = None
         self._hello_timer: asyncio.TimerHandle | None = None
         self.session: Session
 
@@ -112,6 +115,7 @@ class _Link(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH)
         _disable_nagle(transport)
+        self._direct = _direct(transport, self._server.turns)
         name = _peer_name(transport)
         logger.info("%s: connected", name)
         self.session = Session(self._server.phone, self, self._post, name)
@@ -123,7 +127,10 @@ class _Link(asyncio.BufferedProtocol):
         return self._view
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._guard(self.session.receive, self._view[:nbytes])
+        if self._direct is None:
+            self._receive(self._view[:nbytes])
+        else:
+            self._direct.converse(self._view[:nbytes], self._view, self._receive)
 
     def pause_writing(self) -> None:
         self._guard(self.session.pause_writing)
@@ -134,6 +141,8 @@ class _Link(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._hello_timer is not None:
             self._hello_timer.cancel()
+        if self._direct is not None:
+            self._direct.close()
         logger.info("%s: disconnected%s", self.session.name, f": {exc}" if exc else "")
         self.session.closed()
         self._server.remove(self)
@@ -141,7 +150,10 @@ class _Link(asyncio.BufferedProtocol):
     # -- the session's side (see session.Transport) ------------------------------------------------------------------
 
     def write(self, buffers: Sequence[Buffer]) -> None:
-        self._transport.writelines(buffers)
+        if self._direct is not None and not self._transport.get_write_buffer_size():
+            buffers = self._direct.write(buffers)
+        if buffers:
+            self._transport.writelines(buffers)
 
     def pause_reading(self) -> None:
         if self._reading and not self._transport.is_closing():
@@ -165,6 +177,11 @@ class _Link(asyncio.BufferedProtocol):
         """Close without waiting for anything."""
         self.session.closed()
         self._transport.abort()
+
+    def _receive(self, data: memoryview) -> bool:
+        """Take bytes from the guest; returns whether to read more."""
+        self._guard(self.session.receive, data)
+        return self._reading and not self._transport.is_closing()
 
     def _post(self, function: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody is left to care
@@ -191,6 +208,13 @@ def _disable_nagle(transport: asyncio.BaseTransport) -> None:
     sock = transport.get_extra_info("socket")
     if sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _direct(transport: asyncio.BaseTransport, turns: Turns) -> DirectSocket | None:
+    """The fast path, where bytes on the socket are the guest's own."""
+    sock = transport.get_extra_info("socket")
+    is_plain = sock is not None and transport.get_extra_info("sslcontext") is None
+    return DirectSocket(sock.fileno(), turns) if is_plain else None
 
 
 def _peer_name(transport: asyncio.BaseTransport) -> str:

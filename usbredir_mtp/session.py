@@ -88,6 +88,7 @@ class Session:
         self._on_packet = self._handlers()
         self._outgoing: list[Buffer] = []
         self._write_paused = False
+        self._full = False
         self._filter = ""
         self._plugged = False
         self._unplugging = False
@@ -163,7 +164,7 @@ class Session:
 
     def _complete(self, endpoint: int, id_: int, status: TransferStatus, length: int, data: Buffer) -> None:
         if self._plugged:
-            self._send(p.BulkPacket(endpoint, status, length, 0, data, id=id_))
+            self._outgoing += self._connection.complete_bulk(endpoint, id_, status, length, data)
 
     def _send_event(self, endpoint: int, data: Buffer) -> None:
         id_ = self._connection.next_interrupt_id(endpoint)
@@ -183,10 +184,13 @@ class Session:
 
     def _regulate(self) -> None:
         """Read from the guest only while there is somewhere to put what it sends."""
-        if self._write_paused or self._device.bulk_out.pending_bytes > MAX_PENDING_OUT:
-            self._transport.pause_reading()
-        else:
-            self._transport.resume_reading()
+        full = self._write_paused or self._device.bulk_out.pending_bytes > MAX_PENDING_OUT
+        if full is not self._full:
+            self._full = full
+            if full:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
 
     # -- packets in --------------------------------------------------------------------------------------------------
 

@@ -121,6 +121,11 @@ class Worker:
         return self._begun != self._ended
 
     @property
+    def unsent(self) -> int:
+        """Bytes of output that have not left: delivered or on their way to it."""
+        return self._produced - self._sent
+
+    @property
     def cancelling(self) -> bool:
         """Whether something that was given up is still being undone."""
         return self._reached != self.epoch

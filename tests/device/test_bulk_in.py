@@ -345,15 +345,18 @@ class TestDrain:
         pipe.on_drain = lambda: left.append(pipe.queued)
         return pipe, left
 
-    def test_is_told_after_transfers(self) -> None:
+    def test_is_told_when_a_piece_has_left(self) -> None:
         pipe, left = self.pipe()
         pipe.push(bytes(2000))
+        pipe.push(bytes(1000))
+        for id_ in range(3):
+            pipe.submit(id_, 512)
         assert left == []
-        pipe.submit(1, 512)
-        assert left == [1488]
+        pipe.submit(4, 512)
+        assert left == [952]
         pipe.end_message()
-        pipe.submit(2, 4096)
-        assert left == [1488, 0]
+        pipe.submit(5, 4096)
+        assert left == [952, 0]
 
     def test_is_not_told_of_transfers_without_data(self) -> None:
         pipe, left = self.pipe()

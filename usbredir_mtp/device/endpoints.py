@@ -40,7 +40,7 @@ class BulkIn:
         max_packet: wMaxPacketSize.
         halted: Whether it stalls.
         queued: Bytes of messages that have not left yet.
-        on_drain: Called after bytes have left in transfers.
+        on_drain: Called after a piece has left, in one transfer or in many.
     """
 
     def __init__(self, address: int, max_packet: int, complete: Complete) -> None:
@@ -59,9 +59,22 @@ class BulkIn:
         if self.halted:
             self._complete(self.address, id_, TransferStatus.STALL, 0, b"")
             return
+        if not self._pending and self._messages and not self._paused and length:
+            pieces = self._messages[0].pieces
+            if pieces and len(pieces[0]) > length:
+                self._complete(self.address, id_, TransferStatus.SUCCESS, length, self._cut_off(pieces, length))
+                return
         self._pending.append((id_, length))
         if len(self._pending) == 1:
             self._run()
+
+    def _cut_off(self, pieces: deque[memoryview], size: int) -> Buffer:
+        """The fast path of `_take`: the first piece is longer than what is wanted, so that no end is near."""
+        piece = pieces[0]
+        pieces[0] = piece[size:]
+        self._messages[0].size -= size
+        self.queued -= size
+        return piece[:size]
 
     def push(self, piece: Buffer) -> None:
         """Queue bytes of the current message; they are kept by reference."""

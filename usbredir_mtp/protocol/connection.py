@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from usbredir_mtp.protocol import wire
 from usbredir_mtp.protocol.announcements import TRANSITIONS, Device
 from usbredir_mtp.protocol.codec import codec_table, encode_packet
 from usbredir_mtp.protocol.constants import (
@@ -23,7 +24,7 @@ from usbredir_mtp.protocol.constants import (
 )
 from usbredir_mtp.protocol.errors import LocalProtocolError, RemoteProtocolError
 from usbredir_mtp.protocol.faults import find_fault
-from usbredir_mtp.protocol.packets import Buffer, Hello, Packet
+from usbredir_mtp.protocol.packets import Buffer, BulkPacket, Hello, Packet
 from usbredir_mtp.protocol.reader import PacketReader, negotiate
 from usbredir_mtp.protocol.requests import Requests
 from usbredir_mtp.protocol.streams import Streams
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
         InterruptPacket,
     )
     from usbredir_mtp.protocol.streams import StreamStatus
+
+_BULK = int(PacketType.BULK_PACKET)
+_BULK_SIZE = wire.WIDE_BULK_BODY
+_MAX_BYTE = 0xFF
 
 _PASSES_UNPLUGGED = frozenset({PacketType.DEVICE_DISCONNECT_ACK, PacketType.FILTER_FILTER})
 """What is not for the old device, of what comes between device_disconnect and its ack."""
@@ -67,6 +72,7 @@ class HostConnection:
         self._greeted = False
         self._reader = PacketReader(Side.GUEST, self._ours)
         self._table = codec_table(frozenset())
+        self._pack_bulk: Callable[..., bytes] | None = None  # once it is known that ids and lengths are wide
         self._device = Device.ABSENT
         self._acks_due = 0
         self._requests = Requests()
@@ -145,8 +151,29 @@ class HostConnection:
         check(packet)
         return data
 
+    def complete_bulk(self, endpoint: int, packet_id: int, status: int, length: int, data: Buffer) -> list[Buffer]:
+        """The fast path of `send` for the completion of a bulk transfer; the same but for speed.
+
+        Raises:
+            LocalProtocolError: As `send` does.
+        """
+        pack, moved = self._pack_bulk, len(data)
+        if (
+            pack is not None
+            and moved == (length if endpoint & ENDPOINT_IN else 0)
+            and 0 <= status <= _MAX_BYTE
+            and not (type(data) is memoryview and data.nbytes != moved)
+            and self._requests.settle_bulk(packet_id, endpoint, length)
+        ):
+            head = pack(_BULK, _BULK_SIZE + moved, packet_id, endpoint, status, length & 0xFFFF, 0, length >> 16)
+            return [head, data] if moved else [head]
+        return self.send(BulkPacket(endpoint, status, length, 0, data, id=packet_id))
+
     def _received(self, packet: Packet) -> bool:
         """Take note of a packet; whether to hand it up."""
+        if type(packet) is BulkPacket and not self._acks_due:
+            self._requests.add_bulk(packet)
+            return True
         kind = packet.type
         if self._acks_due and kind not in _PASSES_UNPLUGGED:
             return False
@@ -165,6 +192,8 @@ class HostConnection:
     def _negotiated(self, hello: Hello) -> None:
         """A packet's receiver allows it; for a request it must be the guest, whom the reply is for."""
         self._table = codec_table(self.capabilities)
+        if self.capabilities >= wire.WIDE:
+            self._pack_bulk = wire.WIDE_BULK.pack
         self._refused = frozenset(
             kind
             for kind, needed in NEEDED_CAPABILITY.items()

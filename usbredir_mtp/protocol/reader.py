@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING
 
 from usbredir_mtp.protocol import wire
 from usbredir_mtp.protocol.codec import HELLO_CODEC, CodecTable, codec_table
-from usbredir_mtp.protocol.constants import SENDERS, Capability, PacketType, Side
+from usbredir_mtp.protocol.constants import ENDPOINT_IN, MAX_BULK_TRANSFER, SENDERS, Capability, PacketType, Side
 from usbredir_mtp.protocol.errors import RemoteProtocolError
 from usbredir_mtp.protocol.faults import find_fault
-from usbredir_mtp.protocol.packets import Buffer, Hello, Packet
+from usbredir_mtp.protocol.packets import Buffer, BulkPacket, Hello, Packet
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
 _NARROW = struct.Struct("<" + wire.NARROW_HEADER)
 _WIDE = struct.Struct("<" + wire.WIDE_HEADER)
+_ASK = (int(PacketType.BULK_PACKET), wire.WIDE_BULK_BODY)
+"""Type and length in the header of a bulk packet without data."""
 
 
 def negotiate(ours: Collection[Capability], theirs: Collection[Capability]) -> frozenset[Capability]:
@@ -33,6 +35,24 @@ def negotiate(ours: Collection[Capability], theirs: Collection[Capability]) -> f
     if Capability.EP_INFO_MAX_PACKET_SIZE not in both:
         both -= {Capability.BULK_STREAMS}
     return both
+
+
+def _read_asks(source: Buffer, used: int, found: list[Packet]) -> int:
+    """The fast path: what a guest that reads sends and nothing else, its bulk packets without data.
+
+    Adds them to `found`, from where `used` stands in `source`, and returns where they end; from there on the packets
+    are others, or incomplete, or wrong.
+    """
+    unpack, step = wire.WIDE_BULK.unpack_from, wire.WIDE_BULK.size
+    last = len(source) - step
+    while used <= last:
+        kind, length, packet_id, endpoint, status, low, stream_id, high = unpack(source, used)
+        size = high << 16 | low
+        if (kind, length) != _ASK or not endpoint & ENDPOINT_IN or size > MAX_BULK_TRANSFER:
+            break
+        found.append(BulkPacket(endpoint, status, size, stream_id, id=packet_id))
+        used += step
+    return used
 
 
 class PacketReader:
@@ -53,6 +73,7 @@ class PacketReader:
         self._ours = frozenset(capabilities)
         self._header = _NARROW
         self._table: CodecTable = {int(PacketType.HELLO): HELLO_CODEC}
+        self._reads_asks = False
         self._pending = bytearray()
         self._needed = 0
         self._error: str | None = None
@@ -92,6 +113,8 @@ class PacketReader:
         found: list[Packet] = []
         used, end = 0, len(source)
         while True:
+            if self._reads_asks:
+                used = _read_asks(source, used, found)
             body = used + self._header.size
             if body > end:
                 self._needed = body - used
@@ -120,6 +143,7 @@ class PacketReader:
         self.peer = hello
         self.capabilities = negotiate(self._ours, hello.capabilities)
         self._header = _WIDE if Capability.IDS_64BITS in self.capabilities else _NARROW
+        self._reads_asks = self._sender is Side.GUEST and self.capabilities >= wire.WIDE
         self._table = {
             kind: codec
             for kind, codec in codec_table(self.capabilities).items()

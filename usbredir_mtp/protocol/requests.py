@@ -13,7 +13,7 @@ from usbredir_mtp.protocol.constants import MAX_OUTSTANDING, REPLY, STREAMS, Pac
 from usbredir_mtp.protocol.errors import LocalProtocolError, RemoteProtocolError
 
 if TYPE_CHECKING:
-    from usbredir_mtp.protocol.packets import Packet
+    from usbredir_mtp.protocol.packets import BulkPacket, Packet
 
 _STREAM_REPLIES = {stream.status for stream in STREAMS} | {PacketType.BULK_STREAMS_STATUS}
 """Replies to requests that start and stop. QEMU sends these with id 0, several at a time: they are
@@ -80,6 +80,26 @@ class Requests:
         else:
             self._live[packet.id] = request
         self._count += 1
+
+    def add_bulk(self, packet: BulkPacket) -> None:
+        """`add` for the most frequent one."""
+        if packet.id in self._live or self._count >= MAX_OUTSTANDING:
+            self.add(packet)
+            return
+        self._live[packet.id] = (PacketType.BULK_PACKET, packet.endpoint, packet.length)
+        self._count += 1
+
+    def settle_bulk(self, packet_id: int, endpoint: int, length: int) -> bool:
+        """`settle` for a bulk packet, where nothing is out of the ordinary; else it returns False, and does nothing."""
+        request = self._live.get(packet_id)
+        if request is None or packet_id in self._cancelled:
+            return False
+        kind, target, asked = request
+        if kind is not PacketType.BULK_PACKET or target != endpoint or length > asked:
+            return False
+        del self._live[packet_id]
+        self._count -= 1
+        return True
 
     def cancel(self, packet_id: int) -> None:
         """The guest cancelled a transfer: its reply is due, but the guest may use the id anew already."""

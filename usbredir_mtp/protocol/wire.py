@@ -6,12 +6,15 @@ cold ones with rows. Source: usbredir protocol 0.7, the sections of the packets.
 
 from __future__ import annotations
 
+import struct
+
 from construct import Array, Bytes, GreedyRange, Int8ul, Int16ul, Int32ul, Struct
 
 from usbredir_mtp.protocol.constants import (
     ENDPOINT_COUNT,
     INTERFACE_COUNT,
     VERSION_SIZE,
+    Capability,
     PacketType,
 )
 
@@ -61,6 +64,16 @@ CONNECT_WITH_VERSION = "BBBBHHH"
 
 BULK_NARROW = "BBHI"
 BULK_WIDE = "BBHIH"
+
+WIDE = frozenset({Capability.IDS_64BITS, Capability.BULK_LENGTH_32BITS})
+"""With these, bulk packets are as below: QEMU and SPICE have negotiated them since 2012."""
+
+WIDE_BULK = struct.Struct("<" + WIDE_HEADER + BULK_WIDE)
+"""A bulk packet's header and type-specific header: type, length, id, endpoint, status, low half of the length, stream,
+high half."""
+
+WIDE_BULK_BODY = struct.calcsize("<" + BULK_WIDE)
+"""Bytes of the latter."""
 """The last field holds the upper 16 bits of the length ("usb_redir_bulk_packet")."""
 
 HELLO = Struct("version" / Bytes(VERSION_SIZE), "words" / GreedyRange(Int32ul))
