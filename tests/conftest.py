@@ -8,11 +8,23 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_way_into_a_sandbox() -> Iterator[None]:
+    """There is none out of it: a test that enters one does so in a process of its own."""
+
+    def restrict(*_arguments: object) -> None:
+        pytest.fail("the tests' own process is about to be confined")
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("usbredir_mtp.landlock.restrict", restrict)
+        yield
 
 
 class Loop:

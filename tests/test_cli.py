@@ -18,6 +18,7 @@ from usbredir_mtp.device.usb import Speed
 from usbredir_mtp.mtp.codes import EventCode
 from usbredir_mtp.mtp.nodes import storage_of
 from usbredir_mtp.mtp.watch_plan import WatchMode
+from usbredir_mtp.sandbox import Sandbox, SandboxError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +34,8 @@ ADDRESSES = [("127.0.0.1", 4001)]
 
 @pytest.fixture(autouse=True)
 def _own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of whoever runs the tests, and a folder `share` in the current one."""
+    """No setting of whoever runs the tests, no sandbox around them, and a folder `share` in the current one."""
+    monkeypatch.setattr(cli, "enter", lambda *_arguments: Sandbox())
     for name in [name for name in os.environ if name.startswith("USBREDIR_MTP_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
@@ -158,6 +160,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["--time-zone", "../../etc/passwd"], "--time-zone: there is no time zone"),
     (["--state-dir", "file"], "Directory 'file' is a file"),
     (["--loop", "trio"], "'trio' is not one of 'auto', 'uvloop', 'asyncio'"),
+    (["--sandbox", "seccomp"], "'seccomp' is not one of 'auto', 'landlock', 'off'"),
     (["--what"], "No such option"),
     (["argument"], "unexpected extra argument"),
 ]
@@ -364,6 +367,36 @@ def test_a_folder_that_goes_before_it_is_opened(network: Network, monkeypatch: p
     assert result.exit_code == 3
     assert "share" in result.stderr
     assert "listen" not in result.stderr
+
+
+# -- the sandbox ------------------------------------------------------------------------------------------------------
+
+
+def test_what_the_sandbox_is_told(network: Network, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    heard: list[tuple[Any, ...]] = []
+
+    def enter(*arguments: Any) -> Sandbox:
+        heard.append(arguments)
+        assert len(network.servers) < len(heard), "nothing has been started yet"
+        return Sandbox()
+
+    monkeypatch.setattr(cli, "enter", enter)
+    (tmp_path / "config.toml").touch()
+    assert invoke("--port", "4005", "--config", "config.toml").exit_code == 0
+    assert invoke("--sandbox", "off").exit_code == 0
+    [(mode, setup, config, port), (other, *_)] = heard
+    assert (mode, config, port, other) == ("auto", Path("config.toml"), 4005, "off")
+    assert [export.name for export in setup.exports] == ["share"]
+
+
+def test_a_sandbox_that_cannot_be_had(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    def enter(*_arguments: object) -> Sandbox:
+        raise SandboxError("no sandbox: no Landlock")
+
+    monkeypatch.setattr(cli, "enter", enter)
+    result = invoke("--sandbox", "landlock")
+    assert (result.exit_code, result.stdout, result.stderr) == (3, "", "Error: no sandbox: no Landlock\n")
+    assert network.servers == []
 
 
 # -- the log ----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.codes import ALL, Op, Prop, Rc
 from tests.support.initiator import Initiator, refused
-from tests.support.mtp import ObjectInfo
+from tests.support.mtp import ObjectInfo, Row
 from tests.support.server import Export, phone
 
 if TYPE_CHECKING:
@@ -160,6 +160,13 @@ CHANGES: dict[str, Callable[[Initiator], object]] = {
     "rename": lambda mtp: mtp.rename(mtp.names()["file"], "new"),
     "move": lambda mtp: mtp.move(mtp.names()["file"], mtp.names()["folder"]),
     "copy": lambda mtp: mtp.copy(mtp.names()["file"], mtp.names()["folder"]),
+    "upload with a property list": lambda mtp: mtp.send_prop_list(
+        ALL, 0x3000, 3, Row(0, Prop.FILE_NAME, 0xFFFF, "new")
+    ),
+    "rename by a property list": lambda mtp: mtp.set_prop_list(Row(mtp.names()["file"], Prop.FILE_NAME, 0xFFFF, "new")),
+    "date": lambda mtp: mtp.set_prop_value(mtp.names()["file"], Prop.MODIFIED, 0xFFFF, "20200101T000000"),
+    "protect": lambda mtp: mtp.command(Op.SET_OBJECT_PROTECTION, mtp.names()["file"], 1),
+    "format": lambda mtp: mtp.command(Op.FORMAT_STORE, mtp.storage),
     "edit": lambda mtp: mtp.begin_edit(mtp.names()["file"]),
     "truncate": lambda mtp: mtp.truncate(mtp.names()["file"], 0),
     "partial write": lambda mtp: mtp.send_partial(mtp.names()["file"], 0, b"x"),

@@ -14,6 +14,7 @@ from usbredir_mtp import __version__
 from usbredir_mtp.banner import banner
 from usbredir_mtp.config import ConfigError, read_config
 from usbredir_mtp.exports import ExportError, Shares, parse_export
+from usbredir_mtp.sandbox import AUTO, MODES, Sandbox, SandboxError, enter
 from usbredir_mtp.server import Server, run, serve
 from usbredir_mtp.setup import SPEEDS, Setup, configure, update
 
@@ -186,6 +187,14 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None)
     help="Where to keep thumbnails.",
 )
 @click.option(
+    "--sandbox",
+    type=click.Choice(MODES),
+    default=AUTO,
+    show_default=True,
+    help="Let the kernel keep this program from opening anything but the exports; auto does without where it cannot, "
+    "and warns. Exports that SIGHUP adds have to be inside of those of the start.",
+)
+@click.option(
     "--loop",
     type=click.Choice(["auto", "uvloop", "asyncio"]),
     default="auto",
@@ -220,6 +229,7 @@ def parse(arguments: Sequence[str]) -> Setup:
 
 
 def _serve(options: dict[str, Any], setup: Setup, read_again: Callable[[], Setup]) -> None:
+    sandbox = _enter(options, setup)
     phone, shares = setup.make()
 
     def ready(addresses: list[tuple[str, int]]) -> None:
@@ -230,9 +240,12 @@ def _serve(options: dict[str, Any], setup: Setup, read_again: Callable[[], Setup
 
     def reload() -> None:
         try:
-            update(phone.mtp, shares, read_again())
+            wanted = read_again()
+            sandbox.require(wanted.exports)
+            update(phone.mtp, shares, wanted)
         except (ValueError, OSError) as error:
-            logger.error("nothing has changed: %s", error)  # noqa: TRY400  (a user's mistake, no fault)
+            hint = sandbox.explain(error)
+            logger.error("nothing has changed: %s%s", error, hint)  # noqa: TRY400  (a user's mistake, no fault)
 
     try:
         _share(shares, setup)
@@ -248,6 +261,14 @@ def _serve(options: dict[str, Any], setup: Setup, read_again: Callable[[], Setup
         sys.exit(1)
     finally:
         phone.mtp.close()
+
+
+def _enter(options: dict[str, Any], setup: Setup) -> Sandbox:
+    try:
+        return enter(options["sandbox"], setup, options["config"], options["port"])
+    except SandboxError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(EXIT_START)
 
 
 def _share(shares: Shares, setup: Setup) -> None:

@@ -7,7 +7,7 @@ import stat
 import threading
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -248,6 +248,27 @@ def test_something_else_at_the_roots_path_is_seen_by_its_listing(root: Root, tmp
         assert entries(fd) == ["mounted"]
     finally:
         os.close(fd)
+
+
+def test_a_new_root_that_cannot_be_listed_is_one_line_in_the_log(
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = os.open
+
+    def sandboxed(path: str | bytes, flags: int, *rest: Any, **more: Any) -> int:
+        if flags & os.O_DIRECTORY and not flags & os.O_PATH:
+            raise PermissionError(errno.EACCES, "denied")
+        return real(path, flags, *rest, **more)
+
+    root.stat(())
+    assert not caplog.records
+    (tmp_path / "export").rename(tmp_path / "old")
+    (tmp_path / "export").mkdir()
+    monkeypatch.setattr(os, "open", sandboxed)
+    root.stat(())
+    root.stat(())
+    [record] = caplog.records
+    assert record.message.startswith(f"{tmp_path / 'export'} is another folder now, and cannot be listed: denied")
 
 
 def test_a_root_must_be_a_folder(tmp_path: Path) -> None:

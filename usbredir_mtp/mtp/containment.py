@@ -8,6 +8,7 @@ a link, at any time, leads nowhere.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 from contextlib import contextmanager, suppress
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     Resolver = Callable[[int, Sequence[bytes], int], int]
 
 _Result = TypeVar("_Result")
+
+logger = logging.getLogger(__name__)
 
 _EXTRA = os.O_CLOEXEC | os.O_NOFOLLOW
 FOLDER = _EXTRA | os.O_DIRECTORY | getattr(os, "O_PATH", os.O_RDONLY)
@@ -249,3 +252,16 @@ class Root:
             finally:
                 os.close(fresh)
             self._renewals += 1
+            self._try_listing()
+
+    def _try_listing(self) -> None:
+        """Say in the log if another folder than at the start is of no use: what the guest hears is too little."""
+        try:
+            os.close(os.open(".", LISTING, dir_fd=self._fd))
+        except OSError as error:
+            logger.warning(
+                "%s is another folder now, and cannot be listed: %s (a sandbox keeps to the one that was there at the "
+                "start; restart to share this one)",
+                self.path,
+                error.strerror,
+            )
