@@ -6,8 +6,14 @@ PYTHON ?= .venv/bin/python
 bench: $(BUILD)/floor $(BUILD)/client
 	$(PYTHON) benchmarks/run.py
 
+bench-scale: $(BUILD)/client
+	$(PYTHON) -m benchmarks.scale
+
 $(BUILD)/%: benchmarks/%.c benchmarks/usbredir.h
 	mkdir -p $(BUILD)
 	$(CC) $(CFLAGS) -o $@ $<
 
-.PHONY: bench
+bench-page:
+	$(PYTHON) -m benchmarks.page
+
+.PHONY: bench bench-scale bench-page

@@ -13,6 +13,7 @@ import pytest
 from tests.support.codes import Ev, Prop, Rc
 from tests.support.initiator import Initiator, refused
 from tests.support.server import phone, running_server
+from tests.support.zones import host_zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,17 +158,11 @@ def test_times_are_in_the_guests_zone(tmp_path: Path) -> None:
     assert times == {"UTC": 1_600_000_000, "Tokyo": 1_600_000_000 - 9 * 3600, "said": 1_600_000_000}
 
 
-def test_without_a_zone_times_are_the_host_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_zone_times_are_the_host_s(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     os.utime(tmp_path / "file", (1_600_000_000, 1_600_000_000))
-    monkeypatch.setenv("TZ", "America/New_York")
-    time.tzset()
-    try:
-        with phone(tmp_path) as mtp:
-            assert mtp.object_info(mtp.names()["file"]).modified == "20200913T082640"
-    finally:
-        monkeypatch.undo()
-        time.tzset()
+    with host_zone("America/New_York"), phone(tmp_path) as mtp:
+        assert mtp.object_info(mtp.names()["file"]).modified == "20200913T082640"
 
 
 ODD = {

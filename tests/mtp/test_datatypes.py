@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -11,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.mtp import Reader, encode
+from tests.support.zones import host_zone
 from usbredir_mtp.mtp.codes import DataType
 from usbredir_mtp.mtp.datatypes import (
     ENCODERS,
@@ -249,12 +249,9 @@ def test_dates_come_back_in_any_zone(moment: datetime, zone: tzinfo) -> None:
 
 
 @pytest.fixture
-def in_new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "EST5EDT,M3.2.0,M11.1.0")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+def in_new_york() -> Iterator[None]:
+    with host_zone("EST5EDT,M3.2.0,M11.1.0"):
+        yield
 
 
 @pytest.mark.usefixtures("in_new_york")

@@ -10,6 +10,7 @@ import struct
 import time
 from array import array
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import construct as c
@@ -99,9 +100,11 @@ def encode_datetime(moment: int | None, zone: tzinfo | None = None) -> str:
         moment: The time.
         zone: The initiator's zone; None for that of this host.
     """
-    if moment is None:
-        return ""
-    seconds = moment // _NS
+    return "" if moment is None else _date(moment // _NS, zone)
+
+
+@lru_cache(maxsize=1 << 12)  # files that were made together have times that repeat
+def _date(seconds: int, zone: tzinfo | None) -> str:
     try:
         if zone is not None:
             text = datetime.fromtimestamp(seconds, zone).strftime(_DATE)
