@@ -14,6 +14,7 @@ from watchdog.events import DirMovedEvent, FileCreatedEvent, FileMovedEvent, Fil
 from watchdog.observers import inotify
 from watchdog.observers.inotify import InotifyWatchGroup
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD, WatchDescriptor
+from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
 
 from usbredir_mtp.mtp import watch
 from usbredir_mtp.mtp.folder import FolderStorage
@@ -209,6 +210,11 @@ class TestEvents:
         (share / "file").touch()
         listener.wait(added("file"))
         assert listener.changes.count(EVERYTHING) == 1
+
+
+@pytest.mark.usefixtures("running")
+def test_what_leaves_the_tree_is_not_waited_for_long() -> None:
+    assert InotifyMoveEventGrouper()._queue.delay == watch._MOVE_SECONDS
 
 
 def overflow() -> None:

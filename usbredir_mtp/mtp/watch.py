@@ -35,6 +35,9 @@ from watchdog.observers import Observer
 from usbredir_mtp.mtp.storage import Change, ChangeKind
 from usbredir_mtp.mtp.watch_plan import WatchMode, WatchPlan, others_change
 
+if sys.platform == "linux":
+    from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -71,6 +74,7 @@ _EVERYTHING = Change(ChangeKind.RESCAN, (), folder=True)
 _CHECK_SECONDS = 5.0  # how often the root is looked after: unmounting it is not an event
 _SETTLE_SECONDS = 0.2  # a flood of changes that overflowed the queue may go on
 _STOP_SECONDS = 0.9  # nobody shall wait for longer
+_MOVE_SECONDS = 0.01  # inotify tells both ends of a move in a row; what left the tree is told after that
 
 
 _INOTIFY = WatchPlan(WatchMode.INOTIFY)
@@ -121,6 +125,10 @@ class FolderWatch:
         # watchdog 7 warns, naming each of its watches, when a folder comes that it already watches:
         # moved away and back, or just made. As an error it would end watchdog's thread.
         warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
+        if sys.platform == "linux":
+            # By default every event behind one of what left the tree is half a second late. Should the other end of
+            # a move come even later, it is told as a removal and an addition.
+            InotifyMoveEventGrouper.delay = _MOVE_SECONDS
         self._thread = threading.Thread(target=self._run, name="folder-watch", daemon=True)
         self._thread.start()
 
