@@ -15,7 +15,7 @@ OWNERS = {
     "asyncio": {"server.py"},
     "uvloop": {"server.py"},
     "click": {"cli.py"},
-    "watchdog": {"mtp/watch.py"},
+    "watchdog": {"mtp/observer.py"},
     "socket": {"server.py", "mtp/media/client.py"},
     "PIL": {"mtp/media/images.py"},
     "mutagen": {"mtp/media/tags.py"},

@@ -16,7 +16,7 @@ from watchdog.observers.inotify import InotifyWatchGroup
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD, WatchDescriptor
 from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
 
-from usbredir_mtp.mtp import watch
+from usbredir_mtp.mtp import observer, watch
 from usbredir_mtp.mtp.folder import FolderStorage
 from usbredir_mtp.mtp.folder_files import is_temporary
 from usbredir_mtp.mtp.storage import Change, ChangeKind
@@ -214,7 +214,7 @@ class TestEvents:
 
 @pytest.mark.usefixtures("running")
 def test_what_leaves_the_tree_is_not_waited_for_long() -> None:
-    assert InotifyMoveEventGrouper()._queue.delay == watch._MOVE_SECONDS
+    assert InotifyMoveEventGrouper()._queue.delay == observer._MOVE_SECONDS
 
 
 def overflow() -> None:
@@ -433,7 +433,7 @@ def test_what_the_host_refuses_is_one_warning(
         raise OSError(code, os.strerror(code))
 
     if where == "observer":
-        monkeypatch.setattr(watch, "Observer", refuse)
+        monkeypatch.setattr(observer, "Observer", refuse)
     else:
         monkeypatch.setattr(inotify.InotifyEmitter, "on_thread_start", refuse)
     threads = set(threading.enumerate())
@@ -474,7 +474,7 @@ def finish(running: FolderWatch) -> None:
 
 
 def translated(event: object) -> list[Change]:
-    handler = watch._Handler(FolderWatch("/share", lambda _change: None, is_temporary))
+    handler = observer._Handler(FolderWatch("/share", lambda _change: None, is_temporary))
     return list(handler.translate(event))  # type: ignore[arg-type]
 
 
@@ -491,7 +491,7 @@ def test_translation() -> None:
 
 
 def test_the_root_of_all() -> None:
-    handler = watch._Handler(FolderWatch("/", lambda _change: None, is_temporary))
+    handler = observer._Handler(FolderWatch("/", lambda _change: None, is_temporary))
     assert list(handler.translate(FileCreatedEvent("/a/b"))) == [added("a", "b")]
 
 

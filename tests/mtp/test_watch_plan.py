@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.mtp.test_watch import EVERYTHING, Listener, added
-from usbredir_mtp.mtp import watch, watch_plan
+from usbredir_mtp.mtp import observer, watch, watch_plan
 from usbredir_mtp.mtp.folder import FolderStorage
 from usbredir_mtp.mtp.folder_files import is_temporary
 from usbredir_mtp.mtp.watch import FolderWatch, watch_folder
@@ -149,10 +149,10 @@ def test_auto_is_inotify_elsewhere(tmp_path: Path) -> None:
 def test_auto_polls_where_inotify_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(root: str, handler: object) -> None:
+    def refuse(running: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(watch, "_observe", refuse)
+    monkeypatch.setattr(observer, "observe", refuse)
     listener = Listener()
     running = watch_folder(str(tmp_path), listener, is_temporary, WatchPlan(WatchMode.AUTO, 0.1))
     count(listener, 3)
