@@ -12,7 +12,7 @@ import pytest
 
 from tests.mtp.memory_storage import MemoryStorage
 from usbredir_mtp.mtp.codes import EventCode, ResponseCode
-from usbredir_mtp.mtp.containers import Command
+from usbredir_mtp.mtp.containers import HEADER, Command
 from usbredir_mtp.mtp.device import MtpDevice
 from usbredir_mtp.mtp.errors import MtpError, TransactionCancelled
 from usbredir_mtp.mtp.events import MAX_PENDING, Event
@@ -341,12 +341,19 @@ def test_an_empty_dataset_has_a_header(bench: Bench) -> None:
     assert source.asked == []
 
 
-def test_blocks(bench: Bench) -> None:
-    length = FIRST_BLOCK + BLOCK + 1
-    source, channel = download(bench, length, bytes(FIRST_BLOCK), bytes(BLOCK), b"x")
-    assert source.asked == [FIRST_BLOCK, BLOCK, 1]
-    assert data_of(channel, length) == bytes(FIRST_BLOCK + BLOCK) + b"x"
+def test_blocks_end_where_transfers_do(bench: Bench) -> None:
+    sizes = [FIRST_BLOCK - HEADER.size, BLOCK - FIRST_BLOCK, BLOCK, 1]
+    source, channel = download(bench, sum(sizes), *(bytes(size) for size in sizes[:-1]), b"x")
+    assert source.asked == sizes
+    assert data_of(channel, sum(sizes)) == bytes(sum(sizes) - 1) + b"x"
     assert response(channel) == (OK, [5])
+
+
+def test_a_block_that_is_short_does_not_shift_the_rest(bench: Bench) -> None:
+    sizes = [FIRST_BLOCK - HEADER.size, 1000, BLOCK - FIRST_BLOCK - 1000, 5]
+    source, channel = download(bench, sum(sizes), *(bytes(size) for size in sizes))
+    assert source.asked == [sizes[0], BLOCK - FIRST_BLOCK, sizes[2], 5]
+    assert data_of(channel, sum(sizes)) == bytes(sum(sizes))
 
 
 def test_blocks_that_come_in_pieces(bench: Bench) -> None:

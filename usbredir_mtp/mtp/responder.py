@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from usbredir_mtp.mtp.codes import EventCode, OperationCode, ResponseCode
 from usbredir_mtp.mtp.containers import (
+    HEADER,
     MAX_PARAMETERS,
     Command,
     encode_data_header,
@@ -35,6 +36,15 @@ FIRST_BLOCK = 256 << 10
 """Bytes read before the first byte leaves: small, so that it leaves soon, and enough for most files."""
 BLOCK = 1 << 20
 """Bytes read at a time after that."""
+
+
+def _block(sent: int) -> int:
+    """How much to read next, so that what has been sent, the container's header included, ends where transfers do.
+
+    Initiators ask for powers of two: none of these then takes from two blocks, which would mean to copy it.
+    """
+    return FIRST_BLOCK - sent if sent < FIRST_BLOCK else BLOCK - sent % BLOCK
+
 
 _FAULT = "a fault of usbredir-mtp's, please report it: %s"
 
@@ -224,11 +234,11 @@ class Responder:
     def _send_data(self, command: Command, source: DataSource, channel: Channel) -> ResponseCode | None:
         """Send the data phase; returns a response code if it could not be completed."""
         failure: ResponseCode | None = None
-        left, block = source.length, FIRST_BLOCK
+        left = source.length
         started = False
         while True:
             try:
-                data = source.read(min(block, left)) if left else b""
+                data = source.read(min(_block(HEADER.size + source.length - left), left)) if left else b""
             except (MtpError, OSError) as error:
                 logger.info("%s: %s", _name(command), error)
                 data, failure = b"", response_code(error)
@@ -245,7 +255,6 @@ class Responder:
                 left -= len(data)
             if not data or not left:
                 break
-            block = BLOCK
         channel.end()
         if failure is None and left:
             failure = ResponseCode.INCOMPLETE_TRANSFER
