@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.protocol.guest import BULK_IN, BULK_OUT, bulk, connected, control, hello, raw
+from tests.protocol.guest import BULK_IN, BULK_OUT, INTERRUPT_OUT, bulk, connected, control, hello, interrupt_out, raw
 from usbredir_mtp.protocol import packets as p
 from usbredir_mtp.protocol.connection import HostConnection
 from usbredir_mtp.protocol.constants import HOST_CAPABILITIES, MAX_BULK_TRANSFER, Capability, Side, Status
@@ -34,6 +34,7 @@ COMPLETIONS = [
     (BULK_IN, 2, Status.SUCCESS, 0, b""),  # of another endpoint
     (BULK_IN, 3, Status.SUCCESS, 0, b""),  # of another type
     (BULK_IN, 4, Status.CANCELLED, 0, b""),  # cancelled
+    (INTERRUPT_OUT, 5, Status.SUCCESS, 3, b""),  # likewise
     (BULK_IN, 9, Status.SUCCESS, 0, b""),  # never asked for
     (BULK_OUT, 2, Status.SUCCESS, 3, b""),
     (BULK_OUT, 2, Status.SUCCESS, 4, b""),
@@ -42,7 +43,7 @@ COMPLETIONS = [
 
 
 def asked(caps: frozenset[Capability]) -> HostConnection:
-    """A connection on which a guest waits for four replies, one of which it has given up."""
+    """A connection on which a guest waits for five replies, one of which it has given up."""
     connection = connected(ours=caps)
     wide = Capability.BULK_LENGTH_32BITS in connection.capabilities
     cut = slice(None) if wide else slice(None, -2)
@@ -50,7 +51,7 @@ def asked(caps: frozenset[Capability]) -> HostConnection:
         body = bulk(packet_id, length, endpoint=endpoint)[16:][cut]
         connection.receive_data(raw(101, body, packet_id))
     connection.receive_data(raw(101, bulk(2, 3, b"abc")[16:26][cut] + b"abc", 2))
-    connection.receive_data(control(3, 4) + raw(21, b"", 4))
+    connection.receive_data(control(3, 4) + raw(21, b"", 4) + interrupt_out(5, b"abc"))
     return connection
 
 
