@@ -18,17 +18,21 @@ ENUMERATIONS: list[tuple[type[IntEnum], int, str]] = [
     (
         Capability,
         0,
-        "bulk_streams connect_device_version filter device_disconnect_ack ep_info_max_packet_size ids_64bits "
-        "bulk_length_32bits bulk_receiving",
+        (
+            "bulk_streams connect_device_version filter device_disconnect_ack ep_info_max_packet_size ids_64bits "
+            "bulk_length_32bits bulk_receiving"
+        ),
     ),
     (
         PacketType,
         0,
-        "hello device_connect device_disconnect reset interface_info ep_info set_configuration get_configuration "
-        "configuration_status set_alt_setting get_alt_setting alt_setting_status start_iso_stream stop_iso_stream "
-        "iso_stream_status start_interrupt_receiving stop_interrupt_receiving interrupt_receiving_status "
-        "alloc_bulk_streams free_bulk_streams bulk_streams_status cancel_data_packet filter_reject filter_filter "
-        "device_disconnect_ack start_bulk_receiving stop_bulk_receiving bulk_receiving_status",
+        (
+            "hello device_connect device_disconnect reset interface_info ep_info set_configuration get_configuration "
+            "configuration_status set_alt_setting get_alt_setting alt_setting_status start_iso_stream stop_iso_stream "
+            "iso_stream_status start_interrupt_receiving stop_interrupt_receiving interrupt_receiving_status "
+            "alloc_bulk_streams free_bulk_streams bulk_streams_status cancel_data_packet filter_reject filter_filter "
+            "device_disconnect_ack start_bulk_receiving stop_bulk_receiving bulk_receiving_status"
+        ),
     ),
     (PacketType, 100, "control_packet bulk_packet iso_packet interrupt_packet buffered_bulk_packet"),
 ]
