@@ -13,6 +13,8 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from usbredir_mtp.addresses import Tcp
+from usbredir_mtp.listening import listening
 from usbredir_mtp.mtp.device import MtpDevice
 from usbredir_mtp.mtp.identity import ResponderIdentity
 from usbredir_mtp.mtp.objects import ObjectTable
@@ -100,7 +102,8 @@ def main() -> None:
     )
     device = MtpDevice(ObjectTable(), ResponderIdentity(model="Notes", friendly_name="Notes"))
     device.add_storage(notes)
-    run(serve(Server(Phone(device)), "127.0.0.1", port, lambda where: print(f"Listening on {where[0]}", flush=True)))
+    with listening([Tcp("127.0.0.1", port)]) as [listener]:
+        run(serve(Server(Phone(device)), [listener], lambda: print(f"Listening on {listener.address}", flush=True)))
 
 
 if __name__ == "__main__":

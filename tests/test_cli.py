@@ -3,8 +3,10 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import socket
 import sys
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +16,16 @@ import pytest
 from click.testing import CliRunner
 
 from usbredir_mtp import __version__, cli
+from usbredir_mtp.addresses import Address, AddressError, Inherited, Tcp, Unix
 from usbredir_mtp.device.usb import Speed
+from usbredir_mtp.listening import Listener, ListenError
 from usbredir_mtp.mtp.codes import EventCode
 from usbredir_mtp.mtp.nodes import storage_of
 from usbredir_mtp.mtp.watch_plan import WatchMode
 from usbredir_mtp.sandbox import Sandbox, SandboxError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from click.testing import Result
 
@@ -29,7 +33,8 @@ if TYPE_CHECKING:
     from usbredir_mtp.server import Server
     from usbredir_mtp.setup import Setup
 
-ADDRESSES = [("127.0.0.1", 4001)]
+STRANGER = 4_000_000_000
+"""Nobody's user id."""
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +76,7 @@ OPTIONS: list[tuple[list[str], Callable[[Setup], object], object]] = [
     (["--show-hidden"], lambda setup: setup.exports[0].show_hidden, True),
     (["--follow-symlinks"], lambda setup: setup.exports[0].follow_symlinks, True),
     (["--watch", "off"], lambda setup: setup.exports[0].watch.mode, WatchMode.OFF),
+    (["--fsync"], lambda setup: setup.exports[0].fsync, True),
     (["--android"], lambda setup: setup.mtp.vendor_extensions, "microsoft.com: 1.0; android.com: 1.0;"),
     (["--allow-format"], lambda setup: setup.allow_format, True),
     (["--speed", "full"], lambda setup: setup.speed, Speed.FULL),
@@ -147,6 +153,14 @@ WRONG: list[tuple[list[str], str]] = [
     (["--port", "65536"], "65536 is not in the range 0<=x<=65535"),
     (["--port", "-1"], "-1 is not in the range"),
     (["--port", "http"], "'http' is not a valid integer"),
+    (["--listen", "4000"], "'4000' is no address: use tcp:HOST:PORT, unix:PATH or fd:N"),
+    (["--listen", ""], "'' is no address"),
+    (["--listen", "tcp:::1:4000"], "in brackets"),
+    (["--listen", "unix:/" + "x" * 200], "too long for the path of a socket"),
+    (["--socket-mode", "rw"], "'rw' is not three octal digits, such as '0660'"),
+    (["--socket-mode", "1777"], "'1777' is not three octal digits"),
+    (["--socket-mode", "0688"], "'0688' is not three octal digits"),
+    (["--allow-user", "no-such-user"], "there is no user 'no-such-user'"),
     (["--speed", "low"], "'low' is not one of 'full', 'high', 'super'"),
     (["--vendor-id", "0"], "'0' is not a number from 0001 to ffff in hexadecimal"),
     (["--vendor-id", "10000"], "'10000' is not a number from 0001 to ffff"),
@@ -215,27 +229,37 @@ def test_version() -> None:
 class Network:
     """Stands in for the server: notes how it was started, says that it listens, then does what a test tells it."""
 
-    ready: bool = True
     outcome: BaseException | None = None
+    refusal: Exception | None = None
     then: Callable[[Callable[[], None]], None] = lambda _reload: None
-    started: list[tuple[str, int]] = field(default_factory=list)
+    started: list[list[Address]] = field(default_factory=list)
+    modes: list[int] = field(default_factory=list)
+    insecure: list[bool] = field(default_factory=list)
+    closed: int = 0
     loops: list[str] = field(default_factory=list)
     servers: list[Server] = field(default_factory=list)
     shared: list[str] = field(default_factory=list)
 
+    @contextmanager
+    def listening(self, addresses: Sequence[Address], *, insecure: bool, mode: int) -> Iterator[list[Listener]]:
+        if self.refusal is not None:
+            raise self.refusal
+        self.started.append(list(addresses))
+        self.insecure.append(insecure)
+        self.modes.append(mode)
+        try:
+            with socket.socket() as sock:
+                yield [Listener(address, sock, (0, 0)) for address in addresses]
+        finally:
+            self.closed += 1
+
     def serve(
-        self,
-        server: Server,
-        host: str,
-        port: int,
-        ready: Callable[[list[tuple[str, int]]], None],
-        reload: Callable[[], None],
+        self, server: Server, listeners: Sequence[Listener], ready: Callable[[], None], reload: Callable[[], None]
     ) -> object:
         self.servers.append(server)
-        self.started.append((host, port))
+        assert [listener.address for listener in listeners] == self.started[-1]
         self.shared = [storage_of(root).description for root in server.phone.mtp.objects.stores]
-        if self.ready:
-            ready(ADDRESSES)
+        ready()
         self.then(reload)
         return self
 
@@ -249,6 +273,7 @@ class Network:
 @pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch) -> Network:
     made = Network()
+    monkeypatch.setattr(cli, "listening", made.listening)
     monkeypatch.setattr(cli, "serve", made.serve)
     monkeypatch.setattr(cli, "run", made.run)
     monkeypatch.setattr(logging, "basicConfig", lambda **_options: None)
@@ -258,24 +283,136 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Network:
 def test_a_good_end(network: Network) -> None:
     result = invoke("--state-dir", "state")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert network.started == [("127.0.0.1", 4000)]
+    assert network.started == [[Tcp("127.0.0.1", 4000)]]
+    assert (network.modes, network.insecure, network.closed) == ([0o600], [False], 1)
+    assert network.servers[0].users == {0, os.geteuid()}
     assert network.loops == ["auto"]
     assert network.shared == ["share"]
     assert result.stdout.startswith("Sharing\n  share: ")
-    assert "Listening on 127.0.0.1:4001" in result.stdout
+    assert "Listening on tcp:127.0.0.1:4000" in result.stdout
 
 
 @pytest.mark.parametrize(
-    ("arguments", "address"),
+    ("arguments", "addresses"),
     [
-        (["--port", "0"], ("127.0.0.1", 0)),
-        (["--host", "::1", "--port", "65535"], ("::1", 65535)),
-        (["--host", "vm.example"], ("vm.example", 4000)),
+        (["--port", "0"], [Tcp("127.0.0.1", 0)]),
+        (["--host", "::1", "--port", "65535"], [Tcp("::1", 65535)]),
+        (["--host", "vm.example"], [Tcp("vm.example", 4000)]),
+        (["--listen", "tcp:127.0.0.1:4001"], [Tcp("127.0.0.1", 4001)]),
+        (["--listen", "unix:/run/x", "--listen", "tcp:[::1]:0"], [Unix(Path("/run/x")), Tcp("::1", 0)]),
+        (["--listen", "fd:3"], [Inherited(3)]),
     ],
 )
-def test_the_address(network: Network, arguments: list[str], address: tuple[str, int]) -> None:
+def test_the_addresses(network: Network, arguments: list[str], addresses: list[Address]) -> None:
     assert invoke(*arguments).exit_code == 0
-    assert network.started == [address]
+    assert network.started == [addresses]
+
+
+LISTEN, PORT = "listen = 'unix:/file'\n", "port = 1\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "file", "address"),
+    [
+        (["--listen", "unix:/line"], {"PORT": "1"}, "", "unix:/line"),
+        (["--listen", "unix:/line"], {"LISTEN": "unix:/env"}, LISTEN, "unix:/line"),
+        (["--listen", "unix:/line"], {}, PORT, "unix:/line"),
+        ([], {"LISTEN": "unix:/env"}, PORT, "unix:/env"),
+        ([], {"LISTEN": "unix:/env"}, LISTEN, "unix:/env"),
+        ([], {}, LISTEN, "unix:/file"),
+        (["--port", "2"], {"LISTEN": "unix:/env"}, "", "tcp:127.0.0.1:2"),
+        (["--host", "::1"], {}, LISTEN, "tcp:[::1]:4000"),
+        ([], {"PORT": "2"}, LISTEN, "tcp:127.0.0.1:2"),
+        ([], {}, "listen = []\n" + PORT, "tcp:127.0.0.1:1"),
+    ],
+)
+def test_what_is_said_where_it_counts_more(
+    network: Network,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    environment: dict[str, str],
+    file: str,
+    address: str,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(f"USBREDIR_MTP_{name}", value)
+    Path("config.toml").write_text(file)
+    assert invoke("--config", "config.toml", *arguments).exit_code == 0
+    assert [str(each) for each in network.started[0]] == [address]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "file"),
+    [
+        (["--listen", "unix:/line", "--port", "4000"], {}, ""),
+        (["--listen", "unix:/line", "--host", "127.0.0.1"], {}, LISTEN),
+        ([], {"LISTEN": "unix:/env", "PORT": "1"}, ""),
+        ([], {}, LISTEN + PORT),
+    ],
+)
+def test_two_ways_to_say_it_at_once(
+    network: Network,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    environment: dict[str, str],
+    file: str,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(f"USBREDIR_MTP_{name}", value)
+    Path("config.toml").write_text(file)
+    result = invoke("--config", "config.toml", *arguments)
+    assert result.exit_code == 2
+    assert "--listen does not go with --host and --port: say --listen tcp:HOST:PORT" in result.stderr
+    assert network.started == []
+
+
+def test_lists_in_the_file(network: Network) -> None:
+    text = "listen = ['unix:/run/a b', 'tcp:[::1]:1']\nallow-user = ['root', 4000000000]\nsocket-mode = '0660'"
+    Path("config.toml").write_text(text)
+    assert invoke("--config", "config.toml").exit_code == 0
+    assert network.started == [[Unix(Path("/run/a b")), Tcp("::1", 1)]]
+    assert network.servers[0].users == {0, os.geteuid(), STRANGER}
+    assert network.modes == [0o660]
+
+
+def test_lists_in_the_environment(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("USBREDIR_MTP_LISTEN", "unix:/run/x tcp:[::1]:1")
+    monkeypatch.setenv("USBREDIR_MTP_ALLOW_USER", str(STRANGER))
+    assert invoke("--insecure").exit_code == 0
+    assert network.started == [[Unix(Path("/run/x")), Tcp("::1", 1)]]
+    assert network.servers[0].users == {0, os.geteuid(), STRANGER}
+    assert network.insecure == [True]
+
+
+def test_who_may_connect(network: Network) -> None:
+    assert invoke("--allow-user", "root", "--allow-user", str(STRANGER), "--socket-mode", "666").exit_code == 0
+    assert network.servers[0].users == {0, os.geteuid(), STRANGER}
+    assert network.modes == [0o666]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("listen = 7", "'7' is no address"),
+        ("listen = [{path = 'x'}]", "is no address"),
+        ("socket-mode = 660", "660 is not three octal digits, such as '0660'"),
+        ("socket-mode = 0o660", "432 is not three octal digits"),
+        ("allow-user = 'no-such-user'", "there is no user 'no-such-user'"),
+    ],
+)
+def test_what_a_file_cannot_say(network: Network, text: str, said: str) -> None:
+    Path("config.toml").write_text(text)
+    result = invoke("--config", "config.toml")
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_an_address_that_other_machines_can_reach(network: Network) -> None:
+    network.refusal = AddressError("tcp:0.0.0.0:4000 is open")
+    result = invoke("--host", "0.0.0.0")
+    assert result.exit_code == 2
+    assert result.stderr.endswith("Error: tcp:0.0.0.0:4000 is open\n")
+    assert network.servers == []
 
 
 @pytest.mark.parametrize("loop", ["auto", "uvloop", "asyncio"])
@@ -288,28 +425,25 @@ def test_quiet(network: Network) -> None:
     assert invoke("-q").output == ""
 
 
+@pytest.mark.parametrize("quiet", [[], ["-q"]])
+def test_an_address_that_cannot_be_had(network: Network, quiet: list[str]) -> None:
+    network.refusal = ListenError("cannot listen on unix:/x: Permission denied")
+    result = invoke("--listen", "unix:/x", *quiet)
+    assert result.exit_code == cli.EXIT_START == 3
+    assert result.stderr == "Error: cannot listen on unix:/x: Permission denied\n"
+    assert result.stdout == ""
+    assert network.servers == []
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
-    [
-        (OSError(98, "Address already in use"), "cannot listen on ::1 port 4001: Address already in use"),
-        (OSError("could not bind"), "cannot listen on ::1 port 4001: could not bind"),
-    ],
+    [(OSError(24, "Too many open files"), "Too many open files"), (OSError("no more"), "no more")],
 )
-@pytest.mark.parametrize("quiet", [[], ["-q"]])
-def test_an_address_that_cannot_be_had(network: Network, quiet: list[str], error: OSError, said: str) -> None:
-    network.ready, network.outcome = False, error
-    result = invoke("--host", "::1", "--port", "4001", *quiet)
-    assert result.exit_code == cli.EXIT_START == 3
-    assert result.stderr == f"Error: {said}\n"
-    assert result.stdout == ""
-
-
-@pytest.mark.parametrize("host", ["x" * 64, "two..dots.é"])
-def test_a_host_that_is_no_name(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
-    monkeypatch.setattr(logging, "basicConfig", lambda **_options: None)
-    result = invoke("--host", host, "--port", "0", "--loop", "asyncio")
-    assert result.exit_code in {cli.EXIT_USAGE, cli.EXIT_START}
-    assert host in result.stderr
+def test_a_loop_that_does_not_listen(network: Network, error: OSError, said: str) -> None:
+    network.outcome = error
+    result = invoke("-q")
+    assert (result.exit_code, result.stderr) == (3, f"Error: cannot listen: {said}\n")
+    assert network.closed == 1
 
 
 def test_a_second_signal(network: Network) -> None:
@@ -377,15 +511,17 @@ def test_what_the_sandbox_is_told(network: Network, monkeypatch: pytest.MonkeyPa
 
     def enter(*arguments: Any) -> Sandbox:
         heard.append(arguments)
-        assert len(network.servers) < len(heard), "nothing has been started yet"
+        assert len(network.servers) < len(heard) == len(network.started), "all listen, and nothing has been started"
         return Sandbox()
 
     monkeypatch.setattr(cli, "enter", enter)
     (tmp_path / "config.toml").touch()
-    assert invoke("--port", "4005", "--config", "config.toml").exit_code == 0
+    addresses = ["--listen", "tcp:127.0.0.1:4005", "--listen", "unix:/run/x"]
+    assert invoke(*addresses, "--config", "config.toml").exit_code == 0
     assert invoke("--sandbox", "off").exit_code == 0
-    [(mode, setup, config, port), (other, *_)] = heard
-    assert (mode, config, port, other) == ("auto", Path("config.toml"), 4005, "off")
+    [(mode, setup, config, sockets), (other, *_, none)] = heard
+    assert (mode, config, sockets, other) == ("auto", Path("config.toml"), [Path("/run/x")], "off")
+    assert none == []
     assert [export.name for export in setup.exports] == ["share"]
 
 
@@ -435,7 +571,7 @@ def test_how_much_is_logged(configured: list[dict[str, Any]], arguments: list[st
 
 
 @dataclass
-class Listener:
+class Subscriber:
     heard: list[EventCode] = field(default_factory=list)
 
     def notify(self, event: Event, /) -> None:
@@ -446,7 +582,7 @@ def test_exports_come_and_go(network: Network, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     config = tmp_path / "config.toml"
     config.write_text("friendly-name = 'before'\n[[export]]\npath = 'share'")
-    listener = Listener()
+    listener = Subscriber()
 
     def then(reload: Callable[[], None]) -> None:
         device = network.servers[0].phone.mtp
@@ -484,7 +620,7 @@ def test_a_mistake_changes_nothing(
 ) -> None:
     config = tmp_path / "config.toml"
     config.write_text("[[export]]\npath = 'share'")
-    listener = Listener()
+    listener = Subscriber()
 
     def then(reload: Callable[[], None]) -> None:
         device = network.servers[0].phone.mtp

@@ -37,7 +37,7 @@ def notes() -> Iterator[Initiator]:
     command = [sys.executable, str(EXAMPLES / "memory_storage.py"), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=PYTHON) as process:
         assert process.stdout is not None
-        where = re.search(r"(\d+)\)", process.stdout.readline())
+        where = re.search(r":(\d+)$", process.stdout.readline())
         assert where is not None
         mtp = initiator(int(where[1]))
         yield mtp

@@ -16,7 +16,7 @@ OWNERS = {
     "uvloop": {"server.py"},
     "click": {"cli.py"},
     "watchdog": {"mtp/observer.py"},
-    "socket": {"server.py", "mtp/media/client.py"},
+    "socket": {"listening.py", "server.py", "mtp/media/client.py"},
     "PIL": {"mtp/media/images.py"},
     "mutagen": {"mtp/media/tags.py"},
 }

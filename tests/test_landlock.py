@@ -55,15 +55,15 @@ def test_no_landlock(
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(landlock, "abi", abi)
-    assert sandbox.enter("auto", setup, None, 4000) == Sandbox()
+    assert sandbox.enter("auto", setup, None) == Sandbox()
     [record] = caplog.records
     assert record.levelno == logging.WARNING
     assert record.message.startswith("no sandbox: ")
     assert said in record.message
     with pytest.raises(SandboxError, match=re.escape(said)):
-        sandbox.enter("landlock", setup, None, 4000)
+        sandbox.enter("landlock", setup, None)
     caplog.clear()
-    assert sandbox.enter("off", setup, None, 4000) == Sandbox()
+    assert sandbox.enter("off", setup, None) == Sandbox()
     assert not caplog.records
 
 
@@ -74,7 +74,7 @@ def test_no_descriptor_stays_if_it_fails(setup: Setup, monkeypatch: pytest.Monke
     monkeypatch.setattr(landlock, "abi", lambda: 7)
     monkeypatch.setattr(landlock, "restrict", fail)
     before = descriptors()
-    assert sandbox.enter("auto", setup, None, 4000) == Sandbox()
+    assert sandbox.enter("auto", setup, None) == Sandbox()
     assert descriptors() == before
 
 
@@ -82,7 +82,7 @@ def test_the_process_s_folder_is_held(setup: Setup, monkeypatch: pytest.MonkeyPa
     """Nobody can make the kernel forget it on demand; that is why we look at the descriptor."""
     monkeypatch.setattr(landlock, "abi", lambda: 7)
     monkeypatch.setattr(landlock, "restrict", lambda *_arguments: None)
-    assert sandbox.enter("landlock", setup, None, 4000) == Sandbox({setup.exports[0].path: WRITE})
+    assert sandbox.enter("landlock", setup, None) == Sandbox({setup.exports[0].path: WRITE})
     links = {path: path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()}
     [held] = [int(path.name) for path, target in links.items() if target == Path("/proc", str(os.getpid()))]
     os.close(held)

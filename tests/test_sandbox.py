@@ -80,7 +80,9 @@ class Running(NamedTuple):
 def faulty(place: Path, attempts: list[tuple[str, object]], *arguments: str) -> Iterator[Running]:
     """The program in a process of its own, which has made these attempts."""
     folders = ["--state-dir", str(place / "state"), "--cache-dir", str(place / "cache")]
-    command = [sys.executable, "-m", "tests.support.intruder", json.dumps(attempts), "--port", "0", *folders]
+    command = [sys.executable, "-m", "tests.support.intruder", json.dumps(attempts), *folders]
+    if "--listen" not in arguments:
+        command += ["--port", "0"]
     with subprocess.Popen(
         [*command, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -206,10 +208,27 @@ def test_no_other_tcp(place: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other, socket.create_server(("127.0.0.1", 0)) as free:
         port, number = other.getsockname()[1], free.getsockname()[1]
         free.close()
-        with faulty(place, [("connect", port), ("bind", number)], *exports(place)) as running:
-            assert running.outcomes == ["EACCES", "EACCES"]
+        attempts: list[tuple[str, object]] = [("connect", port), ("bind", number), ("bind", 0)]
+        with faulty(place, attempts, *exports(place)) as running:
+            assert running.outcomes == ["EACCES"] * 3
         with faulty(place, [("connect", port)], *exports(place), "--sandbox", "off") as running:
             assert running.outcomes == ["ok"]
+
+
+@real
+def test_the_socket_s_folder(place: Path) -> None:
+    """The program has to remove its socket in the end, and there is no right to do so but for a folder."""
+    (place / "sockets").mkdir()
+    (place / "sockets" / "other").touch()
+    names = ("list", "create", "edit", "rename", "remove")
+    attempts: list[tuple[str, object]] = [(name, str(place / "sockets" / "other")) for name in names]
+    attempts[0], attempts[1] = ("list", str(place / "sockets")), ("create", str(place / "sockets" / "new"))
+    listen = ["--listen", f"unix:{place}/sockets/mtp", "--listen", "tcp:127.0.0.1:0"]
+    with faulty(place, attempts, *exports(place), *listen) as running:
+        assert running.outcomes == [*["EACCES"] * 4, "ok"]
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(20) == 0
+    assert list((place / "sockets").iterdir()) == []
 
 
 @pytest.mark.skipif(ABI < 6, reason="this kernel's Landlock knows nothing of signals")
@@ -369,6 +388,15 @@ def test_nothing_wide_is_allowed(place: Path, place_of: str, monkeypatch: pytest
     wide = Path(place_of).expanduser().resolve()
     allowed = sandbox.rules(parsed(place), place / "outside" / "config.toml")
     assert [path for path, access in allowed if wide.is_relative_to(path.resolve()) and access != Access.READ_DIR] == []
+
+
+def test_rules_for_sockets(place: Path) -> None:
+    sockets = [place / "outside" / "one", place / "other"]
+    allowed = list(sandbox.rules(parsed(place), None, sockets))
+    assert [each for each in allowed if each[1] == Access.REMOVE_FILE] == [
+        (place / "outside", Access.REMOVE_FILE),
+        (place, Access.REMOVE_FILE),
+    ]
 
 
 def test_folders_are_made_for_their_owner_alone(place: Path) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import signal
 import socket
@@ -17,6 +16,8 @@ from tests.mtp.memory_storage import MemoryStorage
 from tests.protocol.guest import BULK_OUT, bulk, hello, raw
 from tests.support.wire import ALL_CAPS, Cap, Type
 from usbredir_mtp import server as module
+from usbredir_mtp.addresses import Tcp, Unix
+from usbredir_mtp.listening import Peer, listening
 from usbredir_mtp.mtp.containers import Command, encode_command
 from usbredir_mtp.mtp.device import MtpDevice
 from usbredir_mtp.mtp.objects import ObjectTable
@@ -24,7 +25,11 @@ from usbredir_mtp.server import Server, run, serve
 from usbredir_mtp.session import Phone, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
+    from pathlib import Path
+
+    from usbredir_mtp.addresses import Address
+    from usbredir_mtp.listening import Listener
 
 PATIENCE = 20.0
 NEVER = 1e6
@@ -79,16 +84,22 @@ class Bench:
     """A server, and guests that are hung up at the end."""
 
     server: Server
-    port: int = 0
+    listeners: list[Listener] = field(default_factory=list)
     guests: list[Guest] = field(default_factory=list)
 
-    async def connect(self) -> Guest:
-        guest = Guest(*await asyncio.open_connection("127.0.0.1", self.port))
+    async def connect(self, number: int = 0) -> Guest:
+        """A connection to one of the addresses."""
+        address = self.listeners[number].address
+        if isinstance(address, Unix):
+            guest = Guest(*await asyncio.open_unix_connection(address.path))
+        else:
+            assert isinstance(address, Tcp)
+            guest = Guest(*await asyncio.open_connection(address.host, address.port))
         self.guests.append(guest)
         return guest
 
-    async def attach(self, caps: Cap = ALL_CAPS) -> Guest:
-        guest = await self.connect()
+    async def attach(self, caps: Cap = ALL_CAPS, number: int = 0) -> Guest:
+        guest = await self.connect(number)
         await guest.attach(caps)
         return guest
 
@@ -104,13 +115,14 @@ def new_server() -> Server:
     return Server(Phone(device))
 
 
-def with_server(test: Callable[[Bench], Awaitable[None]], loop: str = "asyncio") -> None:
+def with_server(
+    test: Callable[[Bench], Awaitable[None]], loop: str = "asyncio", addresses: Sequence[Address] | None = None
+) -> None:
     """Run a test next to a server on one loop; the server must be able to end."""
 
-    async def main() -> None:
-        bench = Bench(new_server())
-        [(host, bench.port)] = await bench.server.listen("127.0.0.1", 0)
-        assert host == "127.0.0.1"
+    async def main(listeners: list[Listener]) -> None:
+        bench = Bench(new_server(), listeners)
+        await bench.server.listen(listeners)
         try:
             await test(bench)
         finally:
@@ -119,7 +131,8 @@ def with_server(test: Callable[[Bench], Awaitable[None]], loop: str = "asyncio")
             await bench.until(lambda: not bench.server._links)
             await bench.server.shut_down()
 
-    run(main(), loop)
+    with listening([Tcp("127.0.0.1", 0)] if addresses is None else addresses) as listeners:
+        run(main(listeners), loop)
 
 
 # -- connections ---------------------------------------------------------------------------------------------------
@@ -128,7 +141,6 @@ def with_server(test: Callable[[Bench], Awaitable[None]], loop: str = "asyncio")
 @pytest.mark.parametrize("loop", ["asyncio", "auto"])
 def test_two_guests(loop: str) -> None:
     async def test(bench: Bench) -> None:
-        assert bench.port > 0
         one, other = await bench.attach(), await bench.attach()
         assert len(bench.server._links) == 2
         assert await one.works()
@@ -151,16 +163,92 @@ def test_packets_leave_at_once() -> None:
     with_server(test)
 
 
-def test_a_port_that_is_taken() -> None:
-    async def main(port: int) -> None:
-        server = new_server()
-        with pytest.raises(OSError, match=str(port)) as caught:
-            await server.listen("127.0.0.1", port)
-        assert caught.value.errno == errno.EADDRINUSE
-        await server.shut_down()
+@pytest.mark.parametrize("loop", ["asyncio", "auto"])
+def test_all_addresses_at_once(tmp_path: Path, loop: str) -> None:
+    async def test(bench: Bench) -> None:
+        one, other, third = [await bench.attach(number=number) for number in range(3)]
+        assert await one.works()
+        assert await other.works()
+        assert await third.works()
+        await bench.server.shut_down()
+        for number in range(3):
+            with pytest.raises((ConnectionRefusedError, FileNotFoundError)):
+                await bench.connect(number)
 
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        run(main(taken.getsockname()[1]), "asyncio")
+    with_server(test, loop, [Unix(tmp_path / "one"), Tcp("127.0.0.1", 0), Unix(tmp_path / "other")])
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- users ----------------------------------------------------------------------------------------------------------
+
+STRANGER = 4_000_000_000
+"""Nobody's user id."""
+
+
+def seem_to_be(monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
+    """Let those who connect to unix sockets be this user's processes."""
+    monkeypatch.setattr(module, "peer_of", lambda _sock: Peer(77, uid))
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "auto"])
+def test_a_stranger_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, loop: str
+) -> None:
+    async def test(bench: Bench) -> None:
+        friend = await bench.attach()
+        seem_to_be(monkeypatch, STRANGER)
+        guest = await bench.connect()
+        assert await guest.ends() == b""
+        assert len(bench.server._links) == 1
+        assert await friend.works()
+
+    with_server(test, loop, [Unix(tmp_path / "socket")])
+    [record] = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert record.message == (
+        f"unix:{tmp_path}/socket: refused a process of user {STRANGER}; --allow-user {STRANGER} would let it in"
+    )
+
+
+@pytest.mark.parametrize("uid", [0, os.geteuid(), STRANGER, None])
+def test_who_is_let_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uid: int | None) -> None:
+    """Us, root, who is allowed to; and everybody where the system does not say who it is."""
+
+    async def test(bench: Bench) -> None:
+        bench.server.users |= {STRANGER}
+        assert await (await bench.attach()).works()
+
+    if uid is None:
+        monkeypatch.setattr(module, "peer_of", lambda _sock: None)
+    else:
+        seem_to_be(monkeypatch, uid)
+    with_server(test, addresses=[Unix(tmp_path / "socket")])
+
+
+def test_users_are_none_of_tcp_s_business(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(bench: Bench) -> None:
+        seem_to_be(monkeypatch, STRANGER)
+        assert await (await bench.attach()).works()
+
+    with_server(test)
+
+
+def test_users_of_a_server() -> None:
+    assert Server(new_server().phone, users=[STRANGER]).users == {0, os.geteuid(), STRANGER}
+    assert new_server().users == {0, os.geteuid()}
+
+
+# -- the log --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others do not tell")
+def test_the_log_names_the_process(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+
+    async def test(bench: Bench) -> None:
+        await bench.attach()
+
+    with_server(test, addresses=[Unix(tmp_path / "socket")])
+    assert f"process {os.getpid()}: connected" in caplog.messages
 
 
 def test_the_log_names_the_peer(caplog: pytest.LogCaptureFixture) -> None:
@@ -219,8 +307,10 @@ async def linked(pipe: Pipe) -> module._Link:
     return link
 
 
-@pytest.mark.parametrize("family", [None, socket.AF_UNIX])
-def test_a_stream_that_is_not_tcp(family: int | None) -> None:
+@pytest.mark.parametrize("is_socket", [False, True])
+def test_a_stream_that_is_not_tcp(monkeypatch: pytest.MonkeyPatch, is_socket: bool) -> None:
+    monkeypatch.setattr(module, "peer_of", lambda _sock: None)
+
     async def main(sock: socket.socket | None) -> None:
         pipe = Pipe(sock)
         link = await linked(pipe)
@@ -228,11 +318,11 @@ def test_a_stream_that_is_not_tcp(family: int | None) -> None:
         assert pipe.take() == [f"limits {module.WRITE_HIGH}", "write"]
         link.connection_lost(None)
 
-    if family is None:
-        asyncio.run(main(None))
-    else:
-        with socket.socket(family) as sock:
+    if is_socket:
+        with socket.socket(socket.AF_UNIX) as sock:
             asyncio.run(main(sock))
+    else:
+        asyncio.run(main(None))
 
 
 def test_reading_is_paused_once() -> None:
@@ -429,10 +519,9 @@ def test_shutting_down_unplugs_and_waits_for_the_acknowledgement() -> None:
     with_server(test)
 
 
-def test_shutting_down_waits_for_a_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "GRACE", NEVER)
-
+def test_shutting_down_waits_for_a_transaction() -> None:
     async def test(bench: Bench) -> None:
+        bench.server.grace = NEVER
         guest = await bench.attach()
         guest.send(bulk(7, len(GET_DEVICE_INFO), GET_DEVICE_INFO, BULK_OUT))
         assert (await guest.receive())[:2] == (Type.BULK, 7)
@@ -450,10 +539,9 @@ def test_shutting_down_waits_for_a_transaction(monkeypatch: pytest.MonkeyPatch) 
     with_server(test)
 
 
-def test_a_transaction_that_does_not_end_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "GRACE", 0.05)
-
+def test_a_transaction_that_does_not_end_is_not_waited_for_for_ever() -> None:
     async def test(bench: Bench) -> None:
+        bench.server.grace = 0.05
         guest = await bench.attach()
         guest.send(bulk(7, len(GET_DEVICE_INFO), GET_DEVICE_INFO, BULK_OUT))
         assert await guest.kinds(1) == [Type.BULK]
@@ -500,17 +588,18 @@ def test_guests_that_cannot_acknowledge(
 # -- signals ----------------------------------------------------------------------------------------------------------
 
 
-def signalled(*numbers: signal.Signals, reload: Callable[[], None] = lambda: None) -> list[tuple[str, int]]:
-    """Serve, and get these signals once that has begun; returns the addresses."""
-    told: list[tuple[str, int]] = []
+def signalled(*numbers: signal.Signals, reload: Callable[[], None] = lambda: None) -> int:
+    """Serve, and get these signals once that has begun; returns how often that was."""
+    begun: list[bool] = []
 
-    def ready(addresses: list[tuple[str, int]]) -> None:
-        told.extend(addresses)
+    def ready() -> None:
+        begun.append(True)
         for number in numbers:
             os.kill(os.getpid(), number)
 
-    run(serve(new_server(), "127.0.0.1", 0, ready, reload), "asyncio")
-    return told
+    with listening([Tcp("127.0.0.1", 0)]) as listeners:
+        run(serve(new_server(), listeners, ready, reload), "asyncio")
+    return len(begun)
 
 
 needs_main_thread = pytest.mark.skipif(
@@ -521,9 +610,7 @@ needs_main_thread = pytest.mark.skipif(
 @needs_main_thread
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it(number: signal.Signals) -> None:
-    [(host, port)] = signalled(number)
-    assert host == "127.0.0.1"
-    assert port > 0
+    assert signalled(number) == 1
 
 
 @needs_main_thread
@@ -544,8 +631,8 @@ def test_a_second_signal_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
     ends: list[str] = []
 
     async def never_ending(server: Server) -> None:
-        assert server._server is not None
-        server._server.close()
+        [(_, listening_on)] = server._servers
+        listening_on.close()
         os.kill(os.getpid(), signal.SIGTERM)
         try:
             await asyncio.Event().wait()

@@ -9,7 +9,7 @@ import pytest
 from usbredir_mtp.mtp.codes import ResponseCode
 from usbredir_mtp.mtp.containers import Command, DataEnd, DataStart, Item, Payload
 from usbredir_mtp.mtp.errors import MtpError, TransactionCancelled
-from usbredir_mtp.worker import BLOCK, MAX_READ_AHEAD, MAX_UPLOAD, SMALL, Worker
+from usbredir_mtp.worker import BLOCK, ITEM, MAX_READ_AHEAD, MAX_UPLOAD, REST, SMALL, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -254,11 +254,11 @@ def test_full_and_released(bench: Bench) -> None:
     gate = bench.responder.scripts[1] = Gate()
     bench.command(1, start(1))
     assert gate.reached.wait(PATIENCE)
-    for _ in range(MAX_UPLOAD // BLOCK):
+    for _ in range(MAX_UPLOAD // BLOCK - 1):
         bench.data(Payload(bytes(BLOCK)))
         assert not bench.worker.full
     bench.data(Payload(bytes(BLOCK)))
-    assert bench.worker.full
+    assert bench.worker.full, "with what is counted for the data's start"
     assert bench.released == 0
     gate.opened.set()
     bench.loop.run_until(lambda: bench.released > 0)
@@ -268,7 +268,54 @@ def test_full_and_released(bench: Bench) -> None:
     assert not bench.worker.full
 
 
+def test_commands_are_not_taken_without_end(bench: Bench) -> None:
+    gate = bench.responder.scripts[1] = Gate()
+    bench.command(1)
+    assert gate.reached.wait(PATIENCE)
+    for number in range(2, MAX_UPLOAD // ITEM + 2):
+        assert not bench.worker.full
+        bench.command(number)
+    bench.command(number + 1)
+    assert bench.worker.full
+    gate.opened.set()
+    bench.loop.run_until(lambda: bench.released > 0)
+    bench.idle()
+    assert not bench.worker.full
+
+
 # -- answers that nobody takes --------------------------------------------------------------------------------------
+
+
+def test_the_next_command_waits_for_the_last_answer(bench: Bench) -> None:
+    def script(channel: Channel) -> None:
+        channel.send(bytes(REST + 1))
+        channel.end()
+
+    bench.responder.scripts[1] = script
+    bench.command(1)
+    bench.command(2)
+    bench.loop.run_until(lambda: size_of(bench.delivered()) > REST)
+    assert bench.responder.begun == [1]
+    bench.worker.sent(REST + 1)
+    bench.idle()
+    assert bench.responder.begun == [1, 2]
+
+
+def test_a_command_that_waits_can_be_given_up(bench: Bench) -> None:
+    def script(channel: Channel) -> None:
+        channel.send(bytes(REST + 1))
+        channel.end()
+
+    bench.responder.scripts[1] = script
+    bench.command(1)
+    bench.command(2)
+    bench.loop.run_until(lambda: size_of(bench.delivered()) > REST)
+    bench.worker.cancel()
+    bench.worker.sent(REST + 1)
+    bench.idle()
+    assert bench.works()
+    assert bench.responder.begun == [1, 99]
+
 
 PIECES = 64
 PIECE = MAX_READ_AHEAD // 16
@@ -379,7 +426,7 @@ def test_gathered_data_is_given_up_too(bench: Bench) -> None:
     bench.command(2, start(2), Payload(b"new"), DataEnd(complete=True))
     bench.idle()
     assert receiver.pieces == [b"new"]
-    assert bench.worker._handed_over == len(b"new")
+    assert bench.worker._handed_over == 5 * ITEM + len(b"new")
 
 
 def test_room_is_counted_for_what_is_given_up(bench: Bench) -> None:

@@ -2,51 +2,72 @@
 
 from __future__ import annotations
 
+import shlex
 from html import escape
 from typing import TYPE_CHECKING
+
+from usbredir_mtp.addresses import Inherited, Tcp, Unix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from usbredir_mtp.addresses import Address
     from usbredir_mtp.exports import Export
 
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (compared with, not bound to)
 
+_MOST = 4
+"""Addresses that there are lines to paste for; they are alike."""
 
-def qemu_arguments(host: str, port: int) -> str:
+
+def qemu_arguments(address: Tcp | Unix) -> str:
     """QEMU's arguments for a guest that dials this address, with a USB controller of its own."""
+    return f"-device qemu-xhci,id=xhci {_chardev(address)} -device usb-redir,chardev=mtp,bus=xhci.0"
+
+
+def _chardev(address: Tcp | Unix) -> str:
     # QEMU's option parser takes a doubled comma for one; IPv6 addresses need nothing special.
-    return (
-        "-device qemu-xhci,id=xhci "
-        f"-chardev socket,id=mtp,host={host},port={port},reconnect=1 "
-        "-device usb-redir,chardev=mtp,bus=xhci.0"
-    )
+    if isinstance(address, Unix):
+        where = "path=" + str(address.path).replace(",", ",,")
+    else:
+        where = f"host={address.host},port={address.port}"
+    return "-chardev " + shlex.quote(f"socket,id=mtp,{where},reconnect=1")
 
 
-def libvirt_xml(host: str, port: int) -> str:
+def libvirt_xml(address: Tcp | Unix) -> str:
     """The element to put under a domain's <devices>."""
+    if isinstance(address, Unix):
+        kind, where = "unix", f"path='{escape(str(address.path))}'"
+    else:
+        kind, where = "tcp", f"host='{escape(address.host)}' service='{address.port}'"
     return (
-        "<redirdev bus='usb' type='tcp'>\n"
-        f"  <source mode='connect' host='{escape(host)}' service='{port}'>\n"
+        f"<redirdev bus='usb' type='{kind}'>\n"
+        f"  <source mode='connect' {where}>\n"
         "    <reconnect enabled='yes' timeout='1'/>\n"
         "  </source>\n"
         "</redirdev>"
     )
 
 
-def banner(exports: Sequence[Export], addresses: Sequence[tuple[str, int]]) -> str:
+def banner(exports: Sequence[Export], addresses: Sequence[Address]) -> str:
     """The whole text."""
-    host, port = addresses[0]
-    host = _ANY.get(host, host)
-    listening = ", ".join(f"[{at}]:{on}" if ":" in at else f"{at}:{on}" for at, on in addresses)
-    lines = [
-        "Sharing",
-        *(f"  {export}" for export in exports),
-        f"Listening on {listening}",
-        "",
-        "QEMU (9.2 and later: reconnect-ms=1000 in place of reconnect=1):",
-        f"  {qemu_arguments(host, port)}",
-        "libvirt, under <devices>:",
-        *(f"  {line}" for line in libvirt_xml(host, port).splitlines()),
-    ]
+    lines = ["Sharing", *(f"  {export}" for export in exports), f"Listening on {', '.join(map(str, addresses))}"]
+    dialled = [_dialled(address) for address in addresses if not isinstance(address, Inherited)]
+    if dialled:
+        lines += ["", *_instructions(dialled[0], dialled[1:_MOST])]
     return "\n".join(lines)
+
+
+def _instructions(first: Tcp | Unix, others: Sequence[Tcp | Unix]) -> list[str]:
+    lines = ["QEMU (9.2 and later: reconnect-ms=1000 in place of reconnect=1):", f"  {qemu_arguments(first)}"]
+    if others:
+        lines += ["or, in place of that -chardev:", *(f"  {_chardev(other)}" for other in others)]
+    lines += ["libvirt, under <devices>:", *(f"  {line}" for line in libvirt_xml(first).splitlines())]
+    if others:
+        lines += ["or:", *("  " + "".join(map(str.strip, libvirt_xml(other).splitlines())) for other in others)]
+    return lines
+
+
+def _dialled(address: Tcp | Unix) -> Tcp | Unix:
+    """What a guest on this machine dials."""
+    return Tcp(_ANY.get(address.host, address.host), address.port) if isinstance(address, Tcp) else address

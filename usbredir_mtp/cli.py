@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import platformdirs
+from click.core import ParameterSource
 
 from usbredir_mtp import __version__
+from usbredir_mtp.addresses import SYNTAX, Address, AddressError, Tcp, parse_address
 from usbredir_mtp.banner import banner
 from usbredir_mtp.config import ConfigError, read_config
 from usbredir_mtp.exports import ExportError, Shares, parse_export
+from usbredir_mtp.listening import ListenError, listening, user_id
 from usbredir_mtp.sandbox import AUTO, MODES, Sandbox, SandboxError, enter
-from usbredir_mtp.server import Server, run, serve
+from usbredir_mtp.server import GRACE, Server, run, serve
 from usbredir_mtp.setup import SPEEDS, Setup, configure, update
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from usbredir_mtp.listening import Listener
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +40,9 @@ _LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO, 2: logging.DE
 if TYPE_CHECKING:
     _TextType = click.ParamType[str]
     _NumberType = click.ParamType[int]
+    _AddressBase = click.ParamType[Address]
 else:  # generic for type checkers, and since 8.4
-    _TextType = _NumberType = click.ParamType
+    _TextType = _NumberType = _AddressBase = click.ParamType
 
 
 class _ExportType(_TextType):
@@ -63,6 +71,37 @@ class _IdType(_NumberType):
         return self.fail(f"{value!r} is not a number from 0001 to ffff in hexadecimal", param, ctx)
 
 
+class _AddressType(_AddressBase):
+    name = "ADDRESS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Address:
+        try:
+            return parse_address(str(value))
+        except AddressError as error:
+            return self.fail(str(error), param, ctx)
+
+
+class _UserType(_NumberType):
+    name = "NAME|UID"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return user_id(str(value))
+        except ValueError as error:
+            return self.fail(str(error), param, ctx)
+
+
+class _ModeType(_NumberType):
+    """Permissions, in octal as everybody writes them; TOML's numbers are decimal, and would be something else."""
+
+    name = "OCTAL"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, str) and re.fullmatch("0?[0-7]{3}", value, re.ASCII):
+            return int(value, 8)
+        return self.fail(f"{value!r} is not three octal digits, such as '0660'", param, ctx)
+
+
 class _Command(click.Command):
     """Keeps the arguments, so that they can be read once more when the configuration has changed."""
 
@@ -84,7 +123,11 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None)
             settings = read_config(value, names - {"config", "exports", "version"})
         except ConfigError as error:
             raise click.BadParameter(str(error), ctx, param) from error
-        ctx.default_map = settings
+        lists = {each.name for each in ctx.command.params if each.multiple}
+        ctx.default_map = {
+            name: [setting] if name in lists and not isinstance(setting, list) else setting
+            for name, setting in settings.items()
+        }
     return value
 
 
@@ -114,7 +157,7 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None)
     is_eager=True,
     callback=_read_config,
     help="TOML file with these options as keys, and an [[export]] table for each folder (path, name, read-only, "
-    "show-hidden, follow-symlinks, watch).",
+    "show-hidden, follow-symlinks, watch, fsync).",
 )
 @click.option("--read-only", is_flag=True, help="Let guests change nothing in any export.")
 @click.option("--show-hidden", is_flag=True, help="Show files whose names begin with a dot.")
@@ -129,18 +172,49 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None)
     help="How to notice changes on the host: inotify, poll or poll=SECONDS, off; auto polls remote file systems.",
 )
 @click.option(
+    "--fsync",
+    is_flag=True,
+    help="Tell a guest that an upload is done only when it is on the disk, safe from a power failure: slower.",
+)
+@click.option(
     "--android",
     is_flag=True,
     help="Claim to be an Android phone: GNOME's programs then edit files in place, but libmtp's list more slowly.",
 )
 @click.option("--allow-format", is_flag=True, help="Let guests remove everything in an export at once.")
-@click.option("--host", callback=_require_text, default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--listen",
+    type=_AddressType(),
+    multiple=True,
+    help=f"Where guests attach: {SYNTAX}; repeat it for more. fd: is a listening socket that this program inherits.",
+)
+@click.option(
+    "--host",
+    callback=_require_text,
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on, where there is no --listen.",
+)
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
     default=4000,
     show_default=True,
-    help="TCP port to listen on; 0 picks a free one.",
+    help="TCP port to listen on, where there is no --listen; 0 picks a free one.",
+)
+@click.option("--insecure", is_flag=True, help="Listen where other machines can connect: nothing is encrypted.")
+@click.option(
+    "--socket-mode",
+    type=_ModeType(),
+    default="0600",
+    show_default=True,
+    help="Permissions of unix sockets.",
+)
+@click.option(
+    "--allow-user",
+    type=_UserType(),
+    multiple=True,
+    help="User who may connect to unix sockets, beside you and root (Linux); repeat it for more.",
 )
 @click.option(
     "--speed",
@@ -195,6 +269,15 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None)
     "and warns. Exports that SIGHUP adds have to be inside of those of the start.",
 )
 @click.option(
+    "--grace",
+    type=click.IntRange(0, 86400),
+    metavar="SECONDS",
+    default=int(GRACE),
+    show_default=True,
+    help="How long transfers that are running may take to end before their device is unplugged, when the program ends, "
+    "and uploads before their export goes, when SIGHUP takes it away.",
+)
+@click.option(
     "--loop",
     type=click.Choice(["auto", "uvloop", "asyncio"]),
     default="auto",
@@ -212,7 +295,9 @@ def command(arguments: Sequence[str], /, **options: Any) -> None:
         setup = configure(options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    _serve(options, setup, lambda: parse(arguments))
+    addresses = _addresses(click.get_current_context())
+    with ExitStack() as stack:
+        _serve(options, setup, _listen(stack, options, addresses), lambda: parse(arguments))
 
 
 def parse(arguments: Sequence[str]) -> Setup:
@@ -228,13 +313,43 @@ def parse(arguments: Sequence[str]) -> Setup:
         raise ValueError(error.format_message()) from error
 
 
-def _serve(options: dict[str, Any], setup: Setup, read_again: Callable[[], Setup]) -> None:
-    sandbox = _enter(options, setup)
-    phone, shares = setup.make()
+_SOURCES = {ParameterSource.DEFAULT_MAP: 1, ParameterSource.ENVIRONMENT: 2, ParameterSource.COMMANDLINE: 3}
+"""Where an option can come from; what is later goes before what is earlier."""
 
-    def ready(addresses: list[tuple[str, int]]) -> None:
+
+def _addresses(context: click.Context) -> tuple[Address, ...]:
+    """What --listen says, or --host and --port: whichever is said where it goes before the other."""
+    sources = map(context.get_parameter_source, ("listen", "host", "port"))
+    listen, *short = (_SOURCES.get(source or ParameterSource.DEFAULT, 0) for source in sources)
+    addresses: tuple[Address, ...] = context.params["listen"]
+    if addresses and listen == max(short):
+        raise click.UsageError("--listen does not go with --host and --port: say --listen tcp:HOST:PORT")
+    if addresses and listen > max(short):
+        return addresses
+    return (Tcp(context.params["host"], context.params["port"]),)
+
+
+def _listen(stack: ExitStack, options: dict[str, Any], addresses: Sequence[Address]) -> list[Listener]:
+    """Listen until the stack is closed."""
+    try:
+        return stack.enter_context(listening(addresses, insecure=options["insecure"], mode=options["socket_mode"]))
+    except AddressError as error:
+        raise click.UsageError(str(error)) from error
+    except ListenError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(EXIT_START)
+
+
+def _serve(
+    options: dict[str, Any], setup: Setup, listeners: Sequence[Listener], read_again: Callable[[], Setup]
+) -> None:
+    sandbox = _enter(options, setup, listeners)
+    phone, shares = setup.make()
+    server = Server(phone, options["grace"], options["allow_user"])
+
+    def ready() -> None:
         if not options["quiet"]:
-            click.echo(banner(setup.exports, addresses))
+            click.echo(banner(setup.exports, [listener.address for listener in listeners]))
             sys.stdout.flush()
         phone.mtp.start()
 
@@ -249,13 +364,11 @@ def _serve(options: dict[str, Any], setup: Setup, read_again: Callable[[], Setup
 
     try:
         _share(shares, setup)
-        run(serve(Server(phone), options["host"], options["port"], ready, reload), options["loop"])
+        run(serve(server, listeners, ready, reload), options["loop"])
     except ImportError as error:
         raise click.UsageError("--loop uvloop: uvloop is not installed (pip install uvloop)") from error
-    except (OSError, UnicodeError) as error:
-        where = f"{options['host']} port {options['port']}"
-        reason = error.strerror if isinstance(error, OSError) else "not the name of a host"
-        click.echo(f"Error: cannot listen on {where}: {reason or error}", err=True)
+    except OSError as error:
+        click.echo(f"Error: cannot listen: {error.strerror or error}", err=True)
         sys.exit(EXIT_START)
     except KeyboardInterrupt:
         sys.exit(1)
@@ -263,9 +376,10 @@ def _serve(options: dict[str, Any], setup: Setup, read_again: Callable[[], Setup
         phone.mtp.close()
 
 
-def _enter(options: dict[str, Any], setup: Setup) -> Sandbox:
+def _enter(options: dict[str, Any], setup: Setup, listeners: Sequence[Listener]) -> Sandbox:
+    sockets = [listener.file for listener in listeners if listener.file]
     try:
-        return enter(options["sandbox"], setup, options["config"], options["port"])
+        return enter(options["sandbox"], setup, options["config"], sockets)
     except SandboxError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(EXIT_START)

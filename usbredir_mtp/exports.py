@@ -7,6 +7,7 @@ import re
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from usbredir_mtp.mtp.folder import FolderStorage
@@ -39,6 +40,7 @@ class Export:
     show_hidden: bool = False
     follow_symlinks: bool = False
     watch: WatchPlan = AUTO
+    fsync: bool = False
 
     def __str__(self) -> str:
         return f"{self.name}: {self.path} ({'read-only' if self.read_only else 'read-write'})"
@@ -56,6 +58,7 @@ class Export:
             read_only=self.read_only,
             show_hidden=self.show_hidden,
             watch=self.watch,
+            fsync=self.fsync,
         )
 
 
@@ -107,8 +110,12 @@ class Shares:
         self._device = device
         self._roots: dict[Export, Root] = {}
 
-    def update(self, exports: Iterable[Export]) -> None:
+    def update(self, exports: Iterable[Export], grace: float = 0.0) -> None:
         """Share these, and no others.
+
+        Args:
+            exports: What to share.
+            grace: Seconds that uploads to the others may take to end first.
 
         Raises:
             OSError: a folder cannot be opened; nothing has changed then.
@@ -119,8 +126,10 @@ class Shares:
             for export in [export for export in wanted if export not in self._roots]:
                 opened[export] = undo.enter_context(export.open())
             undo.pop_all()
+        deadline = monotonic() + grace
         for export in [export for export in self._roots if export not in wanted]:
-            self._device.remove_storage(self._roots.pop(export))
+            logger.info("going as soon as no upload to it is running: %s", export)
+            self._device.remove_storage(self._roots.pop(export), deadline - monotonic())
             logger.info("no longer shared: %s", export)
         for export, storage in opened.items():
             self._roots[export] = self._device.add_storage(storage)

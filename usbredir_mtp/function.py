@@ -82,6 +82,8 @@ class MtpFunction:
             self._closed = True
             self._publisher.unsubscribe(self._responder)
             self._worker.close()
+            self._assembler.reset()
+            self._device.bulk_in.flush()  # megabytes, which nobody will ask for
 
     def join(self, timeout: float) -> bool:
         """Wait for the worker's end after `close`, at most `timeout` seconds."""

@@ -102,7 +102,7 @@ class Sandbox:
         return ""
 
 
-def enter(mode: str, setup: Setup, config: Path | None, port: int) -> Sandbox:
+def enter(mode: str, setup: Setup, config: Path | None, sockets: Iterable[Path] = ()) -> Sandbox:
     """Give up, for good, what sharing does not need; before any thread starts. A warning says if that cannot be.
 
     The folders for state and cache are made, if they are not there.
@@ -111,7 +111,7 @@ def enter(mode: str, setup: Setup, config: Path | None, port: int) -> Sandbox:
         mode: One of `MODES`.
         setup: What is going to be shared, and how.
         config: The file that SIGHUP reads again.
-        port: The TCP port to listen on.
+        sockets: Files to remove in the end. They listen already, as TCP ports do: nothing more is listened on.
 
     Raises:
         SandboxError: There has to be one, and there cannot.
@@ -119,7 +119,7 @@ def enter(mode: str, setup: Setup, config: Path | None, port: int) -> Sandbox:
     if mode == OFF:
         return Sandbox()
     try:
-        version = _confine(rules(setup, config), port)
+        version = _confine(rules(setup, config, sockets))
     except (OSError, SandboxError) as error:
         reason = _REASONS.get(error.errno or 0, str(error)) if isinstance(error, OSError) else str(error)
         if mode == LANDLOCK:
@@ -130,12 +130,12 @@ def enter(mode: str, setup: Setup, config: Path | None, port: int) -> Sandbox:
     return Sandbox(_exports(setup))
 
 
-def _confine(allowed: Iterable[tuple[Path, Access]], port: int) -> int:
+def _confine(allowed: Iterable[tuple[Path, Access]]) -> int:
     version = landlock.abi()
     if version < landlock.MIN_ABI:
         raise SandboxError(_TOO_OLD)
     with _held(_PROCESS):
-        landlock.restrict(version, allowed, [port])
+        landlock.restrict(version, allowed, [])
     return version
 
 
@@ -153,9 +153,11 @@ def _held(folder: Path) -> Iterator[None]:
         undo.pop_all()
 
 
-def rules(setup: Setup, config: Path | None) -> Iterator[tuple[Path, Access]]:
+def rules(setup: Setup, config: Path | None, sockets: Iterable[Path] = ()) -> Iterator[tuple[Path, Access]]:
     """All that is allowed. An export inside of another one has the rights of both."""
     yield from _exports(setup).items()
+    for socket in sockets:
+        yield socket.parent, Access.REMOVE_FILE  # there is no such right to one file
     for folder in (setup.state, setup.cache if setup.media else None):
         if folder is not None:
             with suppress(OSError):  # then nothing is kept there, as without a sandbox

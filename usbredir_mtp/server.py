@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from usbredir_mtp.direct import DirectSocket, Turns
+from usbredir_mtp.listening import peer_of
 from usbredir_mtp.protocol.errors import RemoteProtocolError
 from usbredir_mtp.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Sequence
     from typing import Any
 
+    from usbredir_mtp.addresses import Address
+    from usbredir_mtp.listening import Listener
     from usbredir_mtp.session import Buffer, Phone
 
 logger = logging.getLogger(__name__)
@@ -31,16 +36,16 @@ ACK_TIMEOUT = 2.0
 """Seconds for a guest to acknowledge the unplugging: a paused VM does not."""
 
 GRACE = 10.0
-"""Seconds for running transactions to end at shutdown."""
+"""Seconds for running transactions to end at shutdown, where nobody says otherwise."""
 
 _BUSY_INTERVAL = 0.02
 
 RECEIVE_BUFFER = 256 << 10
 """Bytes read from a socket at once: the packet of a large upload in few calls."""
 
-WRITE_HIGH = 2 << 20
-"""Bytes that may wait in a socket's write buffer before the device pauses: two of the largest transfers that guests
-use; what a peer that does not read can cost."""
+WRITE_HIGH = 512 << 10
+"""Bytes that may wait in a socket's write buffer before the device pauses. The kernel's own buffer keeps the line busy;
+here short replies cost several times their length, and a peer may never read them."""
 
 
 class Server:
@@ -48,29 +53,35 @@ class Server:
 
     Args:
         phone: What the guests see.
+        grace: Seconds for running transactions to end at shutdown.
+        users: Ids of the users that may connect to unix sockets, beside our own and root.
     """
 
-    def __init__(self, phone: Phone) -> None:
+    def __init__(self, phone: Phone, grace: float = GRACE, users: Collection[int] = ()) -> None:
         self.phone = phone
+        self.users = frozenset({0, os.geteuid(), *users})
+        self.grace = grace
         self.turns = Turns()
         self._links: set[_Link] = set()
-        self._server: asyncio.Server | None = None
+        self._servers: list[tuple[Listener, asyncio.Server]] = []
 
-    async def listen(self, host: str, port: int) -> list[tuple[str, int]]:
-        """Accept connections; returns the addresses (with port 0, the port that was free).
-
-        Raises:
-            OSError: the address cannot be had.
-        """
+    async def listen(self, listeners: Sequence[Listener]) -> None:
+        """Accept connections."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Link(self, loop), host, port)
-        return [sock.getsockname()[:2] for sock in self._server.sockets]
+        for listener in listeners:
+            if listener.socket.family == socket.AF_UNIX:
+                door = partial(_Door, self, loop, listener.address)
+                server = await loop.create_unix_server(door, sock=listener.socket)
+            else:
+                server = await loop.create_server(partial(_Link, self, loop), sock=listener.socket)
+            self._servers.append((listener, server))
 
     async def shut_down(self) -> None:
         """Accept no more, let running transactions end, unplug the devices, close."""
-        if self._server is not None:
-            self._server.close()
-        await _until(lambda: not any(link.session.busy for link in self._links), GRACE)
+        for listener, server in self._servers:
+            listener.unlink()
+            server.close()
+        await _until(lambda: not any(link.session.busy for link in self._links), self.grace)
         for link in list(self._links):
             link.session.unplug()
         await _until(lambda: not self._links, ACK_TIMEOUT)
@@ -95,14 +106,34 @@ async def _until(condition: Callable[[], bool], seconds: float) -> None:
                 await asyncio.sleep(_BUSY_INTERVAL)
 
 
+class _Door(asyncio.Protocol):
+    """Lets a connection to a unix socket in, if the kernel says that its user may."""
+
+    def __init__(self, server: Server, loop: asyncio.AbstractEventLoop, address: Address) -> None:
+        self._server = server
+        self._loop = loop
+        self._address = address
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        stream = cast("asyncio.Transport", transport)
+        peer = peer_of(stream.get_extra_info("socket"))
+        if peer is None or peer.uid in self._server.users:
+            link = _Link(self._server, self._loop)
+            stream.set_protocol(link)
+            link.connection_made(stream)
+        else:
+            text = "%s: refused a process of user %s; --allow-user %s would let it in"
+            logger.warning(text, self._address, peer.user, peer.user)
+            stream.abort()
+
+
 class _Link(asyncio.BufferedProtocol):
     """One connection: the thin shell around a session, and its transport."""
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
         self._server = server
         self._loop = loop
-        self._buffer = bytearray(RECEIVE_BUFFER)
-        self._view = memoryview(self._buffer)
+        self._view = memoryview(bytearray(RECEIVE_BUFFER))
         self._transport: asyncio.Transport
         self._reading = True
         self._direct: DirectSocket | None = None
@@ -146,6 +177,7 @@ class _Link(asyncio.BufferedProtocol):
         logger.info("%s: disconnected%s", self.session.name, f": {exc}" if exc else "")
         self.session.closed()
         self._server.remove(self)
+        self._view = memoryview(b"")  # the rest, which refers to itself in circles, is small until it is collected
 
     # -- the session's side (see session.Transport) ------------------------------------------------------------------
 
@@ -218,28 +250,28 @@ def _direct(transport: asyncio.BaseTransport, turns: Turns) -> DirectSocket | No
 
 
 def _peer_name(transport: asyncio.BaseTransport) -> str:
-    peer = transport.get_extra_info("peername")
-    return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "guest"
+    name, sock = transport.get_extra_info("peername"), transport.get_extra_info("socket")
+    if isinstance(name, tuple):
+        return f"{name[0]}:{name[1]}"
+    peer = None if sock is None else peer_of(sock)
+    return "guest" if peer is None else f"process {peer.pid}"
 
 
 async def serve(
     server: Server,
-    host: str,
-    port: int,
-    ready: Callable[[list[tuple[str, int]]], None],
+    listeners: Sequence[Listener],
+    ready: Callable[[], None],
     reload: Callable[[], None] = lambda: None,
 ) -> None:
-    """Listen until SIGINT or SIGTERM, then shut down; a second signal ends that at once.
+    """Accept connections until SIGINT or SIGTERM, then shut down; a second signal ends that at once.
 
     Args:
         server: What to serve.
-        host: Address to listen on.
-        port: Port, 0 for a free one.
-        ready: Called with the addresses once connections are accepted.
+        listeners: Where, from `listening.listening`.
+        ready: Called once connections are accepted.
         reload: Called on SIGHUP, on another thread; one call at a time.
 
     Raises:
-        OSError: the address cannot be had.
         KeyboardInterrupt: the second signal.
     """
     loop = asyncio.get_running_loop()
@@ -249,11 +281,11 @@ async def serve(
         (stop_now if stop.is_set() else stop).set()
 
     reloads = ThreadPoolExecutor(1, thread_name_prefix="reload")  # no thread before the first signal
-    addresses = await server.listen(host, port)
+    await server.listen(listeners)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
     loop.add_signal_handler(signal.SIGHUP, lambda: reloads.submit(reload))
-    ready(addresses)
+    ready()
     await stop.wait()
     logger.info("unplugging")
     reloads.shutdown(wait=False, cancel_futures=True)

@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 
 SPEEDS = {speed.name.lower(): speed for speed in (Speed.FULL, Speed.HIGH, Speed.SUPER)}
 
-_EXPORT_SETTINGS: dict[str, type] = {"read_only": bool, "show_hidden": bool, "follow_symlinks": bool, "watch": str}
+_EXPORT_SETTINGS: dict[str, type] = {
+    "read_only": bool,
+    "show_hidden": bool,
+    "follow_symlinks": bool,
+    "watch": str,
+    "fsync": bool,
+}
 """Settings of an export's own, by option name; the options of the same name hold for all exports."""
 
 
@@ -39,6 +45,7 @@ class Setup:
         state: Folder for what guests have it remember, None for none.
         media: Whether pictures and music are read.
         cache: Folder for thumbnails.
+        grace: Seconds that uploads may take to end before what they go to is taken away.
     """
 
     exports: tuple[Export, ...]
@@ -50,6 +57,7 @@ class Setup:
     state: Path | None
     media: bool
     cache: Path | None
+    grace: float
 
     def make(self) -> tuple[Phone, Shares]:
         """The device, with nothing shared yet, and what decides about that."""
@@ -63,10 +71,12 @@ class Setup:
 def update(device: MtpDevice, shares: Shares, setup: Setup) -> None:
     """Let a running device become what a setup asks for, as far as one can; USB's side stays until the next start.
 
+    Uploads to exports that go may take the setup's grace to end first.
+
     Raises:
         OSError: a folder cannot be opened; nothing has changed then.
     """
-    shares.update(setup.exports)
+    shares.update(setup.exports, setup.grace)
     device.allow_format = setup.allow_format
     device.rename(replace(setup.mtp, serial_number=device.identity.serial_number))
 
@@ -103,6 +113,7 @@ def configure(options: Mapping[str, Any]) -> Setup:
         state=options["state_dir"],
         media=options["media"] and Media.available(),
         cache=options["cache_dir"],
+        grace=options["grace"],
     )
 
 

@@ -37,11 +37,19 @@ MAX_UPLOAD = 4 << 20
 """Bytes of an upload that may wait for the storage before the guest has to: a few blocks, so that the storage is never
 idle; more would only cost memory."""
 
-MAX_READ_AHEAD = 4 << 20
-"""Bytes that may wait for the guest before reading pauses: likewise."""
+ITEM = 4 << 10
+"""Bytes that anything else counts as: no initiator gives a second command before it has the first one's answer, and who
+does shall not fill our memory with them."""
+
+MAX_READ_AHEAD = 2 << 20
+"""Bytes that may wait for the guest before reading pauses: likewise. As much again may wait in the socket's buffer."""
 
 SMALL = 64 << 10
 """Bytes of a reply that are gathered before they are handed over: each time wakes the loop."""
+
+REST = 8 << 10
+"""Bytes of earlier replies that may be left when the next command is begun. An initiator takes an answer before it
+gives the next command; one that does not has to wait, since many short answers cost much more than their bytes."""
 
 
 class _Close(NamedTuple):
@@ -57,6 +65,12 @@ class _Tidy(NamedTuple):
 class _Entry(NamedTuple):
     epoch: int
     item: Item | _Close | _Tidy | None  # None only wakes the worker
+
+
+def _weight(item: Item | _Close | _Tidy | None) -> int:
+    if isinstance(item, Payload):
+        return len(item.data)
+    return 0 if item is None or isinstance(item, _Close | _Tidy) else ITEM
 
 
 class Worker:
@@ -85,7 +99,7 @@ class Worker:
         self._gathered: list[Buffer] = []
         self._gathered_size = 0
         self._room = threading.Event()
-        # Counters, each written by one thread only: bytes of uploads handed over and taken, bytes of output
+        # Counters, each written by one thread only: bytes of uploads and the like handed over and taken, of output
         # produced and sent, commands begun and ended, the epoch and the last one that the worker has reached.
         self._handed_over = self._taken = 0
         self._produced = self._sent = 0
@@ -108,7 +122,7 @@ class Worker:
             self._hand_over_gathered()
             if isinstance(item, Command):
                 self._begun += 1
-            self._inbox.put(_Entry(self.epoch, item))
+            self._hand_over(item)
 
     @property
     def full(self) -> bool:
@@ -170,8 +184,11 @@ class Worker:
         data = self._gathered[0] if len(self._gathered) == 1 else b"".join(self._gathered)
         self._gathered.clear()
         self._gathered_size = 0
-        self._handed_over += len(data)
-        self._inbox.put(_Entry(self.epoch, Payload(data)))
+        self._hand_over(Payload(data))
+
+    def _hand_over(self, item: Item) -> None:
+        self._handed_over += _weight(item)
+        self._inbox.put(_Entry(self.epoch, item))
 
     def _hand_out(self, epoch: int, output: Output, size: int) -> None:
         if epoch == self.epoch:
@@ -186,7 +203,9 @@ class Worker:
             entry = self.take()
             self._reached = entry.epoch
             if isinstance(entry.item, Command):
-                self._transact(entry.epoch, entry.item)
+                self._wait_for_room(entry.epoch, REST)
+                if entry.epoch == self.epoch:
+                    self._transact(entry.epoch, entry.item)
                 self._ended += 1
             elif isinstance(entry.item, _Close):
                 self._responder.close_session()
@@ -207,13 +226,8 @@ class Worker:
     def take(self) -> _Entry:
         """The next entry that is not of an older epoch."""
         while True:
-            entry, self._next = self._next or self._inbox.get(), None
-            if isinstance(entry.item, Payload):
-                was_full = self.full
-                self._taken += len(entry.item.data)
-                if was_full and not self.full:
-                    self._post(self._release)
-            elif isinstance(entry.item, _Tidy):
+            entry, self._next = self._next or self._take_over(), None
+            if isinstance(entry.item, _Tidy):
                 self._responder.tidy()
                 continue
             if entry.epoch == self.epoch:
@@ -223,18 +237,32 @@ class Worker:
             elif isinstance(entry.item, _Close):
                 return entry
 
+    def _take_over(self) -> _Entry:
+        entry = self._inbox.get()
+        if size := _weight(entry.item):
+            self._taken += size
+            # Looked at once, and afterwards: the loop's side may hand over more meanwhile, and then finds this taken.
+            waiting = self._handed_over - self._taken
+            if waiting <= MAX_UPLOAD < waiting + size:
+                self._post(self._release)
+        return entry
+
     def put_back(self, entry: _Entry) -> None:
         """Let the next `take` give this entry again."""
         self._next = entry
 
     def produce(self, epoch: int, output: Output, size: int) -> None:
         """Hand out a piece of output; waits while too much of it is waiting for the guest."""
-        while self._produced - self._sent > MAX_READ_AHEAD and epoch == self.epoch:
-            self._room.clear()
-            if self._produced - self._sent > MAX_READ_AHEAD and epoch == self.epoch:
-                self._room.wait()
+        self._wait_for_room(epoch, MAX_READ_AHEAD)
         self._produced += size
         self._post(partial(self._hand_out, epoch, output, size))
+
+    def _wait_for_room(self, epoch: int, limit: int) -> None:
+        """Until no more than `limit` bytes wait for the guest, or the epoch is over."""
+        while self._produced - self._sent > limit and epoch == self.epoch:
+            self._room.clear()
+            if self._produced - self._sent > limit and epoch == self.epoch:
+                self._room.wait()
 
 
 class _Transaction:

@@ -9,7 +9,7 @@ import pytest
 
 from usbredir_mtp.mtp import containment, folder
 from usbredir_mtp.mtp.folder import FolderStorage
-from usbredir_mtp.mtp.folder_files import is_temporary
+from usbredir_mtp.mtp.folder_temporaries import is_temporary
 from usbredir_mtp.mtp.storage import Entry, Space, Storage
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def test_scan_lists_files_and_folders_only(storage: FolderStorage, share: Path) 
 
 def test_scan_needs_no_stat(storage: FolderStorage, share: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(share)
+    (share / TEMPORARY).unlink()
     names = storage.scan(())
     first = next(names)  # the folder is open by now
     monkeypatch.setattr(os, "stat", lambda *_args, **_kwargs: pytest.fail("stat was called"))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from usbredir_mtp.mtp.folder import FolderStorage
-from usbredir_mtp.mtp.folder_files import is_temporary
+from usbredir_mtp.mtp.folder_temporaries import is_temporary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -18,7 +18,7 @@ from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGroupe
 
 from usbredir_mtp.mtp import observer, watch
 from usbredir_mtp.mtp.folder import FolderStorage
-from usbredir_mtp.mtp.folder_files import is_temporary
+from usbredir_mtp.mtp.folder_temporaries import is_temporary
 from usbredir_mtp.mtp.storage import Change, ChangeKind
 from usbredir_mtp.mtp.watch import FolderWatch, watch_folder
 

@@ -12,7 +12,7 @@ import pytest
 from tests.mtp.test_watch import EVERYTHING, Listener, added
 from usbredir_mtp.mtp import observer, watch, watch_plan
 from usbredir_mtp.mtp.folder import FolderStorage
-from usbredir_mtp.mtp.folder_files import is_temporary
+from usbredir_mtp.mtp.folder_temporaries import is_temporary
 from usbredir_mtp.mtp.watch import FolderWatch, watch_folder
 from usbredir_mtp.mtp.watch_plan import WatchMode, WatchPlan, others_change, parse_watch
 

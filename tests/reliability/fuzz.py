@@ -65,7 +65,7 @@ def fuzz_decoder(name: str, seconds: float, seed: int = 0) -> Outcome:
         codec_table(frozenset(bit for bit in Capability if bits >> bit & 1))
     tracemalloc.start()
     try:
-        for number in _numbers(seconds):
+        for number in _numbers(seconds, 2 * WARM_UP):
             random = Random(f"{seed}/{number}")
             data = mutate(random, random.choice(corpus), corpus)
             tracemalloc.reset_peak()
@@ -120,7 +120,7 @@ def fuzz_transactions(seconds: float, seed: int = 0) -> Outcome:
 def _fuzz_device(name: str, pieces: Callable[[Random], Sequence[bytes]], seconds: float, seed: int) -> Outcome:
     outcome = Outcome()
     with tempfile.TemporaryDirectory() as folder, _small_files():
-        for number in _numbers(seconds):
+        for number in _numbers(seconds, WARM_UP // 10):
             share = Path(folder) / f"{number}" / "share"
             fill(share)
             given = pieces(Random(f"{seed}/{number}"))
@@ -161,10 +161,10 @@ def _run(action: Callable[[], object], what: str) -> None:
         raise FuzzError(f"{what}: {error!r}") from error
 
 
-def _numbers(seconds: float) -> Iterator[int]:
-    """Counts up until the time is over, but so far that it is worth its name."""
+def _numbers(seconds: float, least: int) -> Iterator[int]:
+    """Counts up until the time is over, and at least so far."""
     end, number = time.monotonic() + seconds, 0
-    while number < WARM_UP // 10 or time.monotonic() < end:
+    while number < least or time.monotonic() < end:
         yield number
         number += 1
 

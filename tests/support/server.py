@@ -17,6 +17,8 @@ from tests.support.initiator import Initiator, OutStyle
 from tests.support.usbredir import ALL_CAPS, Cap, Guest
 from usbredir_mtp import cli
 from usbredir_mtp import server as program
+from usbredir_mtp.addresses import Tcp
+from usbredir_mtp.listening import listening
 from usbredir_mtp.mtp.device import MtpDevice
 from usbredir_mtp.mtp.objects import ObjectTable
 from usbredir_mtp.session import Phone
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from usbredir_mtp.listening import Listener
     from usbredir_mtp.mtp.storage import Storage
 
 START_TIMEOUT = 20.0
@@ -111,16 +114,18 @@ class _Faults(logging.Handler):
             self.texts.append(self.format(record))
 
 
-async def _serve(server: program.Server, started: Future[int], stop: Future[asyncio.Event]) -> None:
+async def _serve(
+    server: program.Server, listeners: list[Listener], started: Future[int], stop: Future[asyncio.Event]
+) -> None:
     event = asyncio.Event()
     stop.set_result(event)
     try:
-        [(_, port)] = await server.listen("127.0.0.1", 0)
+        await server.listen(listeners)
         server.phone.mtp.start()
     except BaseException as error:
         started.set_exception(error)
         raise
-    started.set_result(port)
+    started.set_result(listeners[0].socket.getsockname()[1])
     await event.wait()
     await server.shut_down()
 
@@ -172,7 +177,8 @@ def _serving(phone: Phone, loop: str, reload: Callable[[], None]) -> Iterator[Se
 
     async def main() -> None:
         loops.set_result(asyncio.get_running_loop())
-        await _serve(program.Server(phone), started, stop)
+        with listening([Tcp("127.0.0.1", 0)]) as listeners:
+            await _serve(program.Server(phone), listeners, started, stop)
 
     thread = threading.Thread(target=program.run, args=(main(), loop), name="server")
     thread.start()

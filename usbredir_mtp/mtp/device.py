@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from usbredir_mtp.mtp.nodes import Root
     from usbredir_mtp.mtp.objects import ObjectTable
     from usbredir_mtp.mtp.storage import Storage, Watch
+
+logger = logging.getLogger(__name__)
+
+_STATE = "state"
+_RUNNING = "running"
+"""What is remembered from the start to a good end: where it is found at the start, the last end was none."""
 
 
 @dataclass(slots=True)
@@ -55,9 +62,11 @@ class MtpDevice:
     def start(self) -> None:
         """Follow what happens on the host, and do what follows from it; once."""
         self._watching = True
+        was_killed = self.memory.get(_STATE) == _RUNNING
+        self.memory.set(_STATE, _RUNNING)
         for root in self.objects.stores:
             self._watches[root] = follow(self.objects, root)
-        housekeeper = Housekeeper(self)
+        housekeeper = Housekeeper(self, recover=was_killed)
         housekeeper.start()
         self._running.callback(housekeeper.stop)
 
@@ -68,8 +77,15 @@ class MtpDevice:
             self._watches[root] = follow(self.objects, root)
         return root
 
-    def remove_storage(self, root: Root) -> None:
-        """Share it no longer; it is closed once no transaction can be using it."""
+    def remove_storage(self, root: Root, grace: float = 0.0) -> None:
+        """Share it no longer; it is closed once no transaction can be using it.
+
+        Args:
+            root: The storage's root.
+            grace: Seconds to wait, while all goes on, for uploads to it to end.
+        """
+        if not self.objects.stores.wait_for_uploads(root, grace):
+            logger.warning("%s: taken away in the middle of an upload", storage_of(root).description)
         self._stop_watching(root)
         self.objects.remove_storage(root)
 
@@ -85,7 +101,10 @@ class MtpDevice:
 
     def close(self) -> None:
         """End what `start` began, and close the storages: no session may be left."""
+        self.objects.stores.stop_waiting()
         self._running.close()
+        if self._watching and not self.objects.stores.used:  # else there may be uploads that will not be undone
+            self.memory.set(_STATE, None)
         for root in self.objects.stores:
             self._stop_watching(root)
             storage_of(root).close()

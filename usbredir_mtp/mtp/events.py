@@ -30,9 +30,9 @@ EVENTS = (
 )
 """The events that a responder may send; DeviceInfo lists them."""
 
-MAX_PENDING = 1 << 16
-"""Events kept for an initiator that does not take them: beyond that it is told to read everything anew. Each costs
-about 150 bytes."""
+MAX_PENDING = 1 << 13
+"""Events kept for an initiator that does not take them as fast as they come: beyond that it is told to read everything
+anew, which takes less time than the ten seconds in which it would hear of all these."""
 
 
 class Subscriber(Protocol):

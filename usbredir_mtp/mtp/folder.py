@@ -12,6 +12,7 @@ from pathlib import Path as HostPath
 from typing import TYPE_CHECKING
 
 from usbredir_mtp.mtp.containment import (
+    FOLDER,
     LISTING,
     Root,
     error_of,
@@ -24,13 +25,13 @@ from usbredir_mtp.mtp.folder_files import (
     FileUpload,
     copy_bytes,
     describe,
-    is_temporary,
     rename_new,
     require_absent,
     set_times,
 )
 from usbredir_mtp.mtp.folder_protection import protect
 from usbredir_mtp.mtp.folder_systems import FileSystems
+from usbredir_mtp.mtp.folder_temporaries import clear, is_temporary
 from usbredir_mtp.mtp.folder_tree import remove_tree
 from usbredir_mtp.mtp.storage import Entry, Space, Storage
 from usbredir_mtp.mtp.watch import watch_folder
@@ -58,6 +59,7 @@ class FolderStorage(Storage):
         read_only: Refuse all changes, with EROFS.
         show_hidden: Show names that begin with a dot to everybody, not only to who made them.
         watch: How to notice changes on the host.
+        fsync: What is uploaded or copied, and a new folder, has to be on the disk before we say that it is done.
 
     Raises:
         OSError: The root is missing, is not a folder, or may not be opened.
@@ -72,6 +74,7 @@ class FolderStorage(Storage):
         read_only: bool = False,
         show_hidden: bool = False,
         watch: WatchPlan = AUTO,
+        fsync: bool = False,
     ) -> None:
         self._root = Root(root)
         self._systems = FileSystems(self._root)
@@ -80,6 +83,7 @@ class FolderStorage(Storage):
         self.read_only = read_only
         self._show_hidden = show_hidden
         self._watch = watch
+        self._fsync = fsync
         self._new_mode = 0o666 & ~_umask()
 
     @property
@@ -148,6 +152,8 @@ class FolderStorage(Storage):
         self._require_writable(path)
         with self._root.parent(path) as (folder, name):
             os.mkdir(name, dir_fd=folder)
+            if self._fsync:
+                _sync_folder(folder)
 
     def rename(self, old: Path, new: Path) -> None:
         """Rename or move; onto itself in another case where the file system ignores case.
@@ -201,6 +207,15 @@ class FolderStorage(Storage):
         """Whether a name begins with a dot, and those are hidden."""
         return not self._show_hidden and name.startswith(".")
 
+    def recover(self, stopped: Callable[[], bool]) -> None:
+        """Remove what is left of uploads whose server was killed: a walk through all folders, none through a link."""
+        pending: list[Path] = [()]
+        while pending and not self.read_only and not stopped():
+            folder = pending.pop()
+            with suppress(OSError):
+                found = [entry for entry, _ in self._entries(folder) if entry.is_dir(follow_symlinks=False)]
+                pending += [(*folder, entry.name) for entry in found]
+
     def watch(self, listener: Callable[[Change], None]) -> Watch | None:
         """Report changes, if that is the plan; a warning in the log where it cannot be done."""
         if self._watch.mode is WatchMode.OFF:
@@ -224,8 +239,9 @@ class FolderStorage(Storage):
             with os.scandir(fd) as entries:
                 for entry in entries:
                     if is_temporary(entry.name):
-                        continue
-                    if entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False):
+                        if not self.read_only and entry.is_file(follow_symlinks=False):
+                            clear(fd, entry.name)
+                    elif entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False):
                         yield entry, fd
         finally:
             os.close(fd)
@@ -249,7 +265,7 @@ class FolderStorage(Storage):
         self._require_writable(path)
         with ExitStack() as stack:
             with self._root.parent(path) as (_, name):
-                folder = self._root.open_folder(path[:-1])
+                folder = self._root.open_folder(path[:-1], LISTING if self._fsync else FOLDER)
             stack.callback(os.close, folder)
             if copy_of is not None:
                 require_absent(folder, name)
@@ -263,6 +279,7 @@ class FolderStorage(Storage):
                 owner=None if old is None else (old.st_uid, old.st_gid),
                 replace=copy_of is None,
                 mark=self._systems.mark(os.fstat(folder).st_dev, ".", folder),
+                durable=self._fsync,
             )
             stack.pop_all()
             return upload
@@ -305,6 +322,15 @@ def _replaceable(name: str, folder: int) -> os.stat_result | None:
     if not _writable(name, folder):
         raise error_of(errno.EACCES)
     return status
+
+
+def _sync_folder(folder: int) -> None:
+    """Have a folder's entries on the disk; its descriptor may be one that cannot be read by."""
+    fd = os.open(".", LISTING, dir_fd=folder)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _require_space(folder: int, size: int | None) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import secrets
 import stat
 import sys
 from contextlib import suppress
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from usbredir_mtp.mtp import syscalls
 from usbredir_mtp.mtp.containment import error_of
 from usbredir_mtp.mtp.folder_systems import identity
+from usbredir_mtp.mtp.folder_temporaries import make_temporary
 from usbredir_mtp.mtp.storage import Buffer, Stat
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_TEMPORARY_PREFIX: Final = ".usbredir-mtp-"
-_TEMPORARY_SUFFIX: Final = ".part"
-_CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MODE_BITS: Final = 0o777  # set-user-id and the like do not outlive the bytes they were given to
 _MAX_OFFSET: Final = 2**63 - 1  # off_t
 _COPY_BLOCK: Final = 8 << 20  # long enough to be fast, short enough to notice a cancel
@@ -37,11 +34,6 @@ _NO_COPY_RANGE: Final = {
     errno.EPERM,
 }
 _NO_EXCLUSIVE_RENAME: Final = {errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP}
-
-
-def is_temporary(name: str) -> bool:
-    """Whether `name` is that of an upload still on its way: no object to anybody."""
-    return name.startswith(_TEMPORARY_PREFIX) and name.endswith(_TEMPORARY_SUFFIX)
 
 
 def describe(status: os.stat_result, *, writable: bool, mark: int = 0) -> Stat:
@@ -140,7 +132,8 @@ class FileSource:
         """Close the file."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
-            os.close(fd)
+            with suppress(OSError):  # all that was to be read has been
+                os.close(fd)
 
 
 @dataclass(slots=True, eq=False)
@@ -178,12 +171,13 @@ class FileUpload:
     and what is put in its place does not get it.
 
     Attributes:
-        folder: Descriptor of the folder; the upload closes it.
+        folder: Descriptor of the folder, readable if `durable`; the upload closes it.
         name: The file's name to be.
         mode: Its permission bits to be.
         owner: Its user and group to be, where it replaces a file and we may set them.
         replace: False to fail where there is a file of that name at the end.
         mark: Of the file system.
+        durable: The file and its name have to be on the disk when `commit` returns.
         fd: The temporary file.
     """
 
@@ -193,12 +187,13 @@ class FileUpload:
     owner: tuple[int, int] | None = None
     replace: bool = True
     mark: int = 0
+    durable: bool = False
     fd: int = field(init=False, default=-1)
     _temporary: str = field(init=False)
+    _lock: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self._temporary = f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}{_TEMPORARY_SUFFIX}"
-        self.fd = os.open(self._temporary, _CREATE, 0o600, dir_fd=self.folder)
+        self._temporary, self.fd, self._lock = make_temporary(self.folder)
 
     def write(self, data: Buffer, /) -> None:
         """Append all of `data`."""
@@ -224,12 +219,16 @@ class FileUpload:
         if modified is not None:
             set_times(self.fd, os.fstat(self.fd).st_atime_ns, modified)
         status = os.fstat(self.fd)
+        if self.durable:
+            os.fsync(self.fd)
         fd, self.fd = self.fd, -1
         os.close(fd)  # network file systems and quotas report a lost write here
         if self.replace:
             os.rename(self._temporary, self.name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
         else:
             rename_new(self.folder, self._temporary, self.folder, self.name)
+        if self.durable:
+            os.fsync(self.folder)
         return status
 
     def abort(self) -> None:
@@ -245,11 +244,11 @@ class FileUpload:
         self._release()
 
     def _release(self) -> None:
-        for fd in (self.fd, self.folder):
+        for fd in (self.fd, self._lock, self.folder):
             if fd >= 0:
                 with suppress(OSError):
                     os.close(fd)
-        self.fd = self.folder = -1
+        self.fd = self._lock = self.folder = -1
 
 
 def copy_bytes(source: int, target: int, checkpoint: Callable[[], None]) -> None:

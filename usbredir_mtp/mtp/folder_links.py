@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from usbredir_mtp.mtp.containment import LISTING, encode_name, error_of
 from usbredir_mtp.mtp.folder import FolderStorage
 from usbredir_mtp.mtp.folder_aliases import Aliases
-from usbredir_mtp.mtp.folder_files import is_temporary
+from usbredir_mtp.mtp.folder_temporaries import is_temporary
 from usbredir_mtp.mtp.storage import Entry
 from usbredir_mtp.mtp.watch_plan import AUTO
 
@@ -50,9 +50,16 @@ class LinkedFolderStorage(FolderStorage):
         read_only: bool = False,
         show_hidden: bool = False,
         watch: WatchPlan = AUTO,
+        fsync: bool = False,
     ) -> None:
         super().__init__(
-            root, description=description, volume=volume, read_only=read_only, show_hidden=show_hidden, watch=watch
+            root,
+            description=description,
+            volume=volume,
+            read_only=read_only,
+            show_hidden=show_hidden,
+            watch=watch,
+            fsync=fsync,
         )
         given = os.path.abspath(root)  # noqa: PTH100  (no link resolved: what a link's text may begin with)
         self._prefixes = [_parts(given), _parts(self.path)]

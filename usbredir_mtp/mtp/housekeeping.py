@@ -1,9 +1,13 @@
-"""What is done some time after a change, away from every guest's way: one thread, asleep while nothing changes."""
+"""What is done at the start and some time after a change, away from every guest's way.
+
+One thread, asleep while nothing changes.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 from usbredir_mtp.mtp.codes import EventCode
@@ -12,6 +16,7 @@ from usbredir_mtp.mtp.nodes import storage_of
 
 if TYPE_CHECKING:
     from usbredir_mtp.mtp.device import MtpDevice
+    from usbredir_mtp.mtp.nodes import Root
 
 logger = logging.getLogger(__name__)
 
@@ -25,10 +30,16 @@ _STOP_SECONDS = 2.0
 
 
 class Housekeeper:
-    """Tells of changed free space (400C), and writes references down. A subscriber to the device's events."""
+    """Tells of changed free space (400C), and writes references down. A subscriber to the device's events.
 
-    def __init__(self, device: MtpDevice) -> None:
+    Args:
+        device: Whose.
+        recover: The last process was killed: clear up after it first.
+    """
+
+    def __init__(self, device: MtpDevice, *, recover: bool = False) -> None:
         self._device = device
+        self._recover = recover
         self._changed = threading.Event()
         self._stopped = threading.Event()
         self._told: dict[int, int] = {}
@@ -54,6 +65,8 @@ class Housekeeper:
 
     def _run(self) -> None:
         self._free_spaces()
+        if self._recover:
+            self._clear_up()
         while True:
             self._changed.wait()
             if self._stopped.wait(DELAY):
@@ -64,6 +77,14 @@ class Housekeeper:
                 Event(EventCode.STORAGE_INFO_CHANGED, storage_id) for storage_id in changed
             )
             self._device.references.save()
+
+    def _clear_up(self) -> None:
+        for root in self._device.objects.stores:
+            with self._device.objects.stores.in_use():
+                storage_of(root).recover(partial(self._is_over, root))
+
+    def _is_over(self, root: Root) -> bool:
+        return self._stopped.is_set() or root.removed
 
     def _free_spaces(self) -> list[int]:
         """The storages of which the free space is another than the last time."""

@@ -30,7 +30,6 @@ from watchdog.events import (
     FileSystemEventHandler,
 )
 from watchdog.observers import Observer
-from watchdog.observers.api import BaseObserver
 
 from usbredir_mtp.mtp.storage import Change, ChangeKind
 from usbredir_mtp.mtp.watch import FolderWatch
@@ -41,9 +40,11 @@ if sys.platform == "linux":
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from watchdog.observers.api import BaseObserver
+
     from usbredir_mtp.mtp.storage import Path
 
-Observe = Callable[[FolderWatch], BaseObserver | None]
+Observe = Callable[[FolderWatch], "Observation | None"]
 
 # Nothing but what is used: with watchdog's defaults its own walk of a large tree overflows the
 # kernel's queue, and no event ever arrives.
@@ -67,7 +68,26 @@ _KINDS = {
 _MOVE_SECONDS = 0.01  # inotify tells both ends of a move in a row; what left the tree is told after that
 
 
-def observe(watch: FolderWatch) -> BaseObserver | None:
+@dataclass(slots=True, frozen=True)
+class Observation:
+    """A running observer, which consists of several threads."""
+
+    observer: BaseObserver
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of its threads are alive: should one fail, no event comes any more."""
+        reader = getattr(self.observer, "_inotify_fd", self.observer)
+        threads = [self.observer, reader, *self.observer.emitters]
+        return all(thread.is_alive() for thread in threads)
+
+    def end(self) -> None:
+        """Wait until no event comes any more."""
+        self.observer.stop()
+        self.observer.join()
+
+
+def observe(watch: FolderWatch) -> Observation | None:
     """A running observer that tells a watch of changes; None if the root vanished just now.
 
     Raises:
@@ -87,7 +107,7 @@ def observe(watch: FolderWatch) -> BaseObserver | None:
         if error.errno in {errno.ENOENT, errno.ENOTDIR}:
             return None
         raise
-    return observer
+    return Observation(observer)
 
 
 def _require_watches_left(root: str) -> None:

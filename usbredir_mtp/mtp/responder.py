@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from usbredir_mtp.mtp.device import MtpDevice
-    from usbredir_mtp.mtp.storage import Buffer, DataSink, DataSource
+    from usbredir_mtp.mtp.storage import Buffer, DataSink, DataSource, Editor
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ class Responder:
         if session.pending is not None:
             self.objects.release(session.pending.folder, session.pending.name)
         for editor in session.editors.values():
-            editor.close()
+            _let_go(editor)
 
     def tidy(self) -> None:
         """Close the files of objects that are gone: somebody may want to unmount what they lie on."""
@@ -152,7 +152,7 @@ class Responder:
             with suppress(MtpError):
                 self.objects.get(handle)
                 continue
-            editors.pop(handle).close()
+            _let_go(editors.pop(handle))
 
     def require_session(self) -> MtpSession:
         """The open session.
@@ -259,6 +259,14 @@ class Responder:
         if failure is None and left:
             failure = ResponseCode.INCOMPLETE_TRANSFER
         return failure
+
+
+def _let_go(editor: Editor) -> None:
+    """Close a file that nobody waits for."""
+    try:
+        editor.close()
+    except OSError as error:
+        logger.warning("what was written to a file may be lost: %s", error)
 
 
 def _padded(command: Command) -> Parameters:

@@ -236,6 +236,9 @@ class Storage(ABC):
         """Whether objects of that name are shown only to those who made them."""
         return False
 
+    def recover(self, stopped: Callable[[], bool]) -> None:  # noqa: B027
+        """Clear up after a process that was killed, until done or `stopped` says so."""
+
     def watch(self, listener: Callable[[Change], None]) -> Watch | None:  # noqa: ARG002
         """Report changes to `listener` (from any thread) until stopped; None: this storage cannot tell."""
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,9 @@ class Stores:
     def __init__(self, presentation: Presentation) -> None:
         self._presentation = presentation
         self._lock = threading.Lock()
+        self._upload_ended = threading.Condition(self._lock)
+        self._uploads: Counter[Root] = Counter()
+        self._ending = False
         self._roots: dict[int, Root] = {}
         self._count = 0
         self._running: set[object] = set()
@@ -72,6 +76,36 @@ class Stores:
                 self._running.discard(token)
             if self._retired:
                 self._close_unused(token)
+
+    def begin_upload(self, root: Root) -> None:
+        """An upload to a storage is running from now on."""
+        with self._lock:
+            self._uploads[root] += 1
+
+    def end_upload(self, root: Root) -> None:
+        """It is complete, or was given up."""
+        with self._lock:
+            self._uploads[root] -= 1
+            if not self._uploads[root]:
+                del self._uploads[root]
+                self._upload_ended.notify_all()
+
+    def wait_for_uploads(self, root: Root, seconds: float) -> bool:
+        """Wait until no upload to a storage is running, for some seconds at most; says whether that came to be."""
+        with self._lock:
+            self._upload_ended.wait_for(lambda: self._ending or root not in self._uploads, seconds)
+            return root not in self._uploads
+
+    def stop_waiting(self) -> None:
+        """Let nobody wait for uploads any more."""
+        with self._lock:
+            self._ending = True
+            self._upload_ended.notify_all()
+
+    @property
+    def used(self) -> bool:
+        """Whether anybody is within `in_use`."""
+        return bool(self._running)
 
     def _close_unused(self, ended: object = None) -> None:
         with self._lock:

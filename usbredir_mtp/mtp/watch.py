@@ -144,18 +144,19 @@ class FolderWatch:
         """Watch the root for as long as it is the same folder."""
         self._root_gone.clear()
         watched = _identity(self.root)
-        observer = None if watched is None else observe(self)
-        if observer is None:
+        observation = None if watched is None else observe(self)
+        if observation is None:
             self.deliver(_EVERYTHING)  # nothing is there any more
             self._stopped.wait(_CHECK_SECONDS)
             return
         try:
             self.deliver(_EVERYTHING)  # whatever happened before we began
-            while self._is_root(watched) and not self._wake.wait(_CHECK_SECONDS):
+            while self._is_root(watched) and observation.whole and not self._wake.wait(_CHECK_SECONDS):
                 pass
+            if self._is_root(watched) and not observation.whole:
+                log.warning("watching %s has failed, and begins anew", self.root)
         finally:
-            observer.stop()
-            observer.join()
+            observation.end()
         self._wake.clear()  # after the end of whoever sets it: an overflow is logged more than once
         if self._is_root(watched):
             # Events were lost, and watches with them. watchdog puts these right at some time, but what comes

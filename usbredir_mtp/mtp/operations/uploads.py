@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from usbredir_mtp.mtp.codes import (
@@ -23,6 +24,8 @@ from usbredir_mtp.mtp.operations.places import destination, host_name, writable
 from usbredir_mtp.mtp.state import PendingObject
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from usbredir_mtp.mtp.nodes import Node
     from usbredir_mtp.mtp.responder import Responder
     from usbredir_mtp.mtp.storage import Buffer, Stat, Upload
@@ -135,12 +138,13 @@ def forget_pending(responder: Responder) -> PendingObject | None:
 
 
 class _Announced:
-    """An upload of which SendObjectInfo has told the size."""
+    """An upload of which SendObjectInfo has told the size; it is running until `abort`, which is always called."""
 
-    def __init__(self, upload: Upload, size: int | None) -> None:
+    def __init__(self, upload: Upload, size: int | None, on_end: Callable[[], None]) -> None:
         self._upload = upload
         self._size = size
         self._written = 0
+        self._on_end: Callable[[], None] | None = on_end
 
     def write(self, data: Buffer, /) -> None:
         self._written += len(data)
@@ -149,7 +153,12 @@ class _Announced:
         self._upload.write(data)
 
     def abort(self) -> None:
-        self._upload.abort()
+        on_end, self._on_end = self._on_end, None
+        try:
+            self._upload.abort()
+        finally:
+            if on_end is not None:
+                on_end()
 
     def commit(self, modified: int | None) -> Stat:
         if self._size not in {None, self._written}:
@@ -161,8 +170,12 @@ def _open_upload(responder: Responder, _parameters: Parameters) -> _Announced:
     pending = responder.require_session().pending
     if pending is None:
         raise MtpError(ResponseCode.NO_VALID_OBJECT_INFO, "SendObject without SendObjectInfo")
+    stores = responder.objects.stores
+    root, _, _ = locate(pending.folder)
     storage, path = writable(pending.folder)
-    return _Announced(storage.create((*path, pending.name), pending.size), pending.size)
+    upload = storage.create((*path, pending.name), pending.size)
+    stores.begin_upload(root)
+    return _Announced(upload, pending.size, partial(stores.end_upload, root))
 
 
 def send_object(responder: Responder, _parameters: Parameters, upload: _Announced) -> Reply:
