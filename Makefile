@@ -6,6 +6,9 @@ PYTHON ?= .venv/bin/python
 bench: $(BUILD)/floor $(BUILD)/client
 	$(PYTHON) benchmarks/run.py
 
+bench-guest: $(BUILD)/floor
+	$(PYTHON) -m benchmarks.guest
+
 bench-scale: $(BUILD)/client
 	$(PYTHON) -m benchmarks.scale
 
@@ -13,7 +16,9 @@ $(BUILD)/%: benchmarks/%.c benchmarks/usbredir.h
 	mkdir -p $(BUILD)
 	$(CC) $(CFLAGS) -o $@ $<
 
+$(BUILD)/floor: benchmarks/canned.h
+
 bench-page:
 	$(PYTHON) -m benchmarks.page
 
-.PHONY: bench bench-scale bench-page
+.PHONY: bench bench-guest bench-scale bench-page

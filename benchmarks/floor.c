@@ -1,6 +1,8 @@
 /* The least that a responder behind usbredir can do: one file, given from mapped memory with one write for each
-   transfer, and uploads written as they come, one write for each block. It checks nothing. Usage: floor WHERE FILE SINK */
+   transfer, and uploads written as they come, one write for each block. It checks nothing, and knows of MTP what libmtp
+  needs to open a device, to get its one file and to put another. Usage: floor WHERE FILE SINK */
 #include "usbredir.h"
+#include "canned.h"
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -14,6 +16,7 @@ static size_t sent, to_send;          /* of the file's data phase, header includ
 static uint64_t waiting[256];         /* transfers that have nothing to take yet */
 static uint32_t lengths[256];
 static int first, count;
+static uint32_t transaction;
 
 static void complete(uint64_t id, uint8_t endpoint, const void *data, size_t size, uint32_t length) {
     struct bulk bulk = { endpoint, 0, length, 0, length >> 16 };
@@ -21,7 +24,7 @@ static void complete(uint64_t id, uint8_t endpoint, const void *data, size_t siz
 }
 
 static void complete_file(uint64_t id, uint32_t length) {
-    struct container head = { file_size + 12, DATA, GET_OBJECT, 2 };
+    struct container head = { file_size + 12, DATA, GET_OBJECT, transaction };
     size_t size = to_send - sent < length ? to_send - sent : length;
     if (sent) complete(id, EP_IN, file + sent - 12, size, size);
     else {
@@ -53,11 +56,42 @@ static void serve(void) {
     if (reply_at == reply_end && !to_send) reply_at = reply_end = 0;
 }
 
-static void queue(uint16_t type, uint16_t code, uint32_t transaction, const uint32_t *words, int number) {
+static void queue(uint16_t type, uint16_t code, const void *content, size_t size) {
     struct container *at = (struct container *)(reply + reply_end);
-    *at = (struct container){ 12 + 4 * number, type, code, transaction };
-    memcpy(at->parameters, words, 4 * number);
+    *at = (struct container){ 12 + size, type, code, transaction };
+    if (size) memcpy((char *)at + 12, content, size);
     reply_end += at->length;
+}
+
+static void queue_data(uint16_t code, struct bytes content) { queue(DATA, code, content.data, content.size); }
+
+/* What is not a bulk transfer. */
+static void manage(const struct header *header, char *data) {
+    uint8_t answer[3] = { 0, data[0], 0 };
+    switch (header->type) {
+    case SET_CONFIGURATION: send_packet(guest, CONFIGURATION_STATUS, header->id, answer, 2, NULL, 0); break;
+    case SET_ALT_SETTING:
+    case GET_ALT_SETTING: send_packet(guest, ALT_SETTING_STATUS, header->id, answer, 3, NULL, 0); break;
+    case START_INTERRUPT: send_packet(guest, INTERRUPT_STATUS, header->id, answer, 2, NULL, 0); break;
+    case CONTROL: {
+        struct control *request = (struct control *)data;
+        struct bytes content = control_data(request);
+        request->status = content.data || !(request->endpoint & 0x80) ? 0 : STALL;
+        request->length = content.size < request->length ? content.size : request->length;
+        send_packet(guest, CONTROL, header->id, request, sizeof *request, content.data, request->length);
+        break;
+    }
+    case CANCEL:
+        for (int i = 0; i < count; i++) {
+            if (waiting[(first + i) % 256] != header->id) continue;
+            struct bulk bulk = { EP_IN, CANCELLED };
+            send_packet(guest, BULK, header->id, &bulk, sizeof bulk, NULL, 0);
+            for (count--; i < count; i++) {
+                waiting[(first + i) % 256] = waiting[(first + i + 1) % 256];
+                lengths[(first + i) % 256] = lengths[(first + i + 1) % 256];
+            }
+        }
+    }
 }
 
 int main(int argc, char **argv) {
@@ -74,22 +108,17 @@ int main(int argc, char **argv) {
         setsockopt(guest, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
         first = count = 0, reply_at = reply_end = sent = to_send = 0;
         send_hello(guest), take_hello(guest);
-        send_packet(guest, EP_INFO, 0, data, 288, NULL, 0);
-        send_packet(guest, INTERFACE_INFO, 0, data, 132, NULL, 0);
-        send_packet(guest, DEVICE_CONNECT, 0, data, 10, NULL, 0);
-        uint32_t transaction = 0;
+        announce(guest);
         size_t expected = 0; /* bytes of an upload's data phase still to come */
         int uploading = 0;
         struct header header;
         while (read(guest, &header, sizeof header) == sizeof header) {
             read_all(guest, data, header.length);
             struct bulk *bulk = (struct bulk *)data;
-            if (header.type == SET_CONFIGURATION) {
-                uint8_t answer[2] = { 0, data[0] };
-                send_packet(guest, CONFIGURATION_STATUS, header.id, answer, 2, NULL, 0);
+            if (header.type != BULK) {
+                manage(&header, data);
                 continue;
             }
-            if (header.type != BULK) continue;
             uint32_t length = bulk->length | (uint32_t)bulk->length_high << 16;
             if (bulk->endpoint == EP_IN) {
                 int slot = (first + count++) % 256;
@@ -105,37 +134,33 @@ int main(int argc, char **argv) {
                 expected -= length;
                 if (!expected) {
                     uploading = 0, close(sink);
-                    queue(RESPONSE, OK, transaction, NULL, 0);
+                    queue(RESPONSE, OK, NULL, 0);
                 }
                 complete(header.id, EP_OUT, NULL, 0, length);
                 serve();
                 continue;
             }
             complete(header.id, EP_OUT, NULL, 0, length);
+            if (!length) continue; /* the end of an upload that filled its last packet */
             struct container *command = (struct container *)body;
             if (command->type == DATA) { /* the ObjectInfo */
-                uint32_t words[3] = { 0x10001, 0xffffffff, 2 };
-                queue(RESPONSE, OK, command->transaction, words, 3);
+                queue(RESPONSE, OK, (uint32_t[]){ 0x10001, 0xffffffff, 2 }, 12);
                 serve();
                 continue;
             }
             transaction = command->transaction;
             switch (command->code) {
-            case GET_OBJECT_HANDLES:
-                queue(DATA, command->code, transaction, (uint32_t[]){ 1, 1 }, 2);
-                queue(RESPONSE, OK, transaction, NULL, 0);
-                break;
-            case GET_OBJECT:
-                sent = 0, to_send = file_size + 12;
-                queue(RESPONSE, OK, transaction, NULL, 0);
-                break;
-            case SEND_OBJECT_INFO: break;
+            case GET_DEVICE_INFO: queue_data(command->code, device_info()); break;
+            case GET_STORAGE_IDS: queue(DATA, command->code, (uint32_t[]){ 1, 0x10001 }, 8); break;
+            case GET_STORAGE_INFO: queue_data(command->code, storage_info()); break;
+            case GET_OBJECT_HANDLES: queue(DATA, command->code, (uint32_t[]){ 1, 1 }, 8); break;
+            case GET_OBJECT_INFO: queue_data(command->code, object_info(file_size)); break;
+            case GET_OBJECT: sent = 0, to_send = file_size + 12; break;
             case SEND_OBJECT:
                 uploading = 1, expected = 0;
                 sink = open(argv[3], O_WRONLY | O_CREAT | O_TRUNC, 0600);
-                break;
-            default: queue(RESPONSE, OK, transaction, NULL, 0);
             }
+            if (command->code != SEND_OBJECT_INFO && command->code != SEND_OBJECT) queue(RESPONSE, OK, NULL, 0);
             serve();
         }
         close(guest);

@@ -17,15 +17,22 @@
 #include <unistd.h>
 
 enum { HELLO, DEVICE_CONNECT, DEVICE_DISCONNECT, RESET, INTERFACE_INFO, EP_INFO, SET_CONFIGURATION,
-       CONFIGURATION_STATUS = 8, CONTROL = 100, BULK = 101 };
-enum { CAPS = 0x7e, EP_IN = 0x81, EP_OUT = 0x02 };
+       CONFIGURATION_STATUS = 8, SET_ALT_SETTING, GET_ALT_SETTING, ALT_SETTING_STATUS, START_INTERRUPT = 15,
+       INTERRUPT_STATUS = 17, CANCEL = 21, CONTROL = 100, BULK = 101 };
+enum { CANCELLED = 1, STALL = 4 };
+enum { CAPS = 0x7e, EP_IN = 0x81, EP_OUT = 0x02, EP_INTERRUPT = 0x83 };
 enum { COMMAND = 1, DATA = 2, RESPONSE = 3 };
-enum { OPEN_SESSION = 0x1002, GET_OBJECT_HANDLES = 0x1007, GET_OBJECT = 0x1009, DELETE_OBJECT = 0x100b,
+enum { GET_DEVICE_INFO = 0x1001, OPEN_SESSION, CLOSE_SESSION, GET_STORAGE_IDS, GET_STORAGE_INFO,
+       GET_OBJECT_HANDLES = 0x1007, GET_OBJECT_INFO, GET_OBJECT, DELETE_OBJECT = 0x100b,
        SEND_OBJECT_INFO = 0x100c, SEND_OBJECT = 0x100d, OK = 0x2001 };
 
 struct __attribute__((packed)) header { uint32_t type, length; uint64_t id; };
 struct __attribute__((packed)) hello { char version[64]; uint32_t caps; };
 struct __attribute__((packed)) bulk { uint8_t endpoint, status; uint16_t length; uint32_t stream; uint16_t length_high; };
+struct __attribute__((packed)) control {
+    uint8_t endpoint, request, type, status;
+    uint16_t value, index, length;
+};
 struct __attribute__((packed)) container { uint32_t length; uint16_t type, code; uint32_t transaction, parameters[5]; };
 
 static void die(const char *what) { perror(what); exit(1); }
