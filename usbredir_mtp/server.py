@@ -43,7 +43,7 @@ _BUSY_INTERVAL = 0.02
 RECEIVE_BUFFER = 256 << 10
 """Bytes read from a socket at once: the packet of a large upload in few calls."""
 
-WRITE_HIGH = 512 << 10
+WRITE_HIGH = 896 << 10
 """Bytes that may wait in a socket's write buffer before the device pauses. The kernel's own buffer keeps the line busy;
 here short replies cost several times their length, and a peer may never read them."""
 
@@ -144,7 +144,8 @@ class _Link(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=WRITE_HIGH)
+        # It goes on soon, so that the socket never runs dry.
+        self._transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_HIGH * 3 // 4)
         _disable_nagle(transport)
         self._direct = _direct(transport, self._server.turns)
         name = _peer_name(transport)

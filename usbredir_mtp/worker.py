@@ -147,7 +147,7 @@ class Worker:
     def sent(self, size: int) -> None:
         """`size` bytes of the delivered output have left."""
         self._sent += size
-        if self._produced - self._sent <= MAX_READ_AHEAD // 2 and not self._room.is_set():
+        if self._produced - self._sent <= MAX_READ_AHEAD and not self._room.is_set():
             self._room.set()
 
     def cancel(self) -> None:
