@@ -13,14 +13,15 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from usbredir_mtp.addresses import Tcp
-from usbredir_mtp.listening import listening
 from usbredir_mtp.mtp.device import MtpDevice
 from usbredir_mtp.mtp.identity import ResponderIdentity
 from usbredir_mtp.mtp.objects import ObjectTable
 from usbredir_mtp.mtp.operation import BytesSource
 from usbredir_mtp.mtp.storage import DataSource, Entry, Path, ReadOnlyStorage, Space, Stat
-from usbredir_mtp.server import Server, run, serve
+from usbredir_mtp.network.addresses import Tcp
+from usbredir_mtp.network.listening import listening
+from usbredir_mtp.network.loop import Servers, Ways, run, serve
+from usbredir_mtp.network.server import Server
 from usbredir_mtp.session import Phone
 
 if TYPE_CHECKING:
@@ -103,7 +104,8 @@ def main() -> None:
     device = MtpDevice(ObjectTable(), ResponderIdentity(model="Notes", friendly_name="Notes"))
     device.add_storage(notes)
     with listening([Tcp("127.0.0.1", port)]) as [listener]:
-        run(serve(Server(Phone(device)), [listener], lambda: print(f"Listening on {listener.address}", flush=True)))
+        servers = Servers([(Server(Phone(device)), Ways([listener]))])
+        run(serve(servers, lambda: print(f"Listening on {listener.address}", flush=True)))
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from usbredir_mtp.addresses import Address, Inherited, Tcp, Unix
 from usbredir_mtp.banner import banner, libvirt_xml, qemu_arguments
 from usbredir_mtp.exports import Export
+from usbredir_mtp.network.addresses import Address, Inherited, Tcp, Unix
 
 EXPORTS = (Export("Photos", Path("/srv/photos")), Export("Music", Path("/srv/music"), read_only=True))
 

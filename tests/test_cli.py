@@ -15,13 +15,13 @@ from zoneinfo import ZoneInfo
 import pytest
 from click.testing import CliRunner
 
-from usbredir_mtp import __version__, cli
-from usbredir_mtp.addresses import Address, AddressError, Inherited, Tcp, Unix
+from usbredir_mtp import __version__, cli, program
 from usbredir_mtp.device.usb import Speed
-from usbredir_mtp.listening import Listener, ListenError
 from usbredir_mtp.mtp.codes import EventCode
 from usbredir_mtp.mtp.nodes import storage_of
 from usbredir_mtp.mtp.watch_plan import WatchMode
+from usbredir_mtp.network.addresses import Address, AddressError, Inherited, Tcp, Unix
+from usbredir_mtp.network.listening import Listener, ListenError
 from usbredir_mtp.sandbox import Sandbox, SandboxError
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from click.testing import Result
 
     from usbredir_mtp.mtp.events import Event
-    from usbredir_mtp.server import Server
+    from usbredir_mtp.network.loop import Servers
+    from usbredir_mtp.network.server import Server
     from usbredir_mtp.setup import Setup
 
 STRANGER = 4_000_000_000
@@ -48,7 +49,8 @@ def _own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def parse(*arguments: str) -> Setup:
-    return cli.parse(["--export", "share", *arguments])
+    [plan] = cli.parse(["--export", "share", *arguments])
+    return plan.setup
 
 
 # -- what the options mean ------------------------------------------------------------------------------------------
@@ -253,11 +255,10 @@ class Network:
         finally:
             self.closed += 1
 
-    def serve(
-        self, server: Server, listeners: Sequence[Listener], ready: Callable[[], None], reload: Callable[[], None]
-    ) -> object:
+    def serve(self, servers: Servers, ready: Callable[[], None], reload: Callable[[], None]) -> object:
+        [(server, ways)] = servers._first
         self.servers.append(server)
-        assert [listener.address for listener in listeners] == self.started[-1]
+        assert [listener.address for listener in ways.listeners] == self.started[-1]
         self.shared = [storage_of(root).description for root in server.phone.mtp.objects.stores]
         ready()
         self.then(reload)
@@ -273,7 +274,7 @@ class Network:
 @pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch) -> Network:
     made = Network()
-    monkeypatch.setattr(cli, "listening", made.listening)
+    monkeypatch.setattr(program, "listening", made.listening)
     monkeypatch.setattr(cli, "serve", made.serve)
     monkeypatch.setattr(cli, "run", made.run)
     monkeypatch.setattr(logging, "basicConfig", lambda **_options: None)
@@ -519,10 +520,11 @@ def test_what_the_sandbox_is_told(network: Network, monkeypatch: pytest.MonkeyPa
     addresses = ["--listen", "tcp:127.0.0.1:4005", "--listen", "unix:/run/x"]
     assert invoke(*addresses, "--config", "config.toml").exit_code == 0
     assert invoke("--sandbox", "off").exit_code == 0
-    [(mode, setup, config, sockets), (other, *_, none)] = heard
-    assert (mode, config, sockets, other) == ("auto", Path("config.toml"), [Path("/run/x")], "off")
-    assert none == []
-    assert [export.name for export in setup.exports] == ["share"]
+    [(mode, needs), (other, others)] = heard
+    assert (mode, other) == ("auto", "off")
+    assert (needs.config, needs.sockets, needs.bind) == (Path("config.toml"), [Path("/run/x")], {4005})
+    assert (others.config, others.sockets) == (None, [])
+    assert [export.name for setup in needs.setups for export in setup.exports] == ["share"]
 
 
 def test_a_sandbox_that_cannot_be_had(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:

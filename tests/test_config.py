@@ -7,8 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from usbredir_mtp import cli
-from usbredir_mtp.config import ConfigError, export_tables, read_config
-from usbredir_mtp.setup import Setup, configure, exports_of
+from usbredir_mtp.config import ConfigError, read_config
+from usbredir_mtp.options import section_of
+from usbredir_mtp.setup import Setup, configure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def setup(*arguments: str, env: dict[str, str] | None = None) -> Setup:
     """What a command line comes to."""
     with cli.command.make_context("usbredir-mtp", list(arguments)) as context:
-        return configure(context.params)
+        return configure(context.params, section_of(context))
 
 
 def write(folder: Path, text: str) -> str:
@@ -94,25 +95,24 @@ def test_what_a_file_cannot_say(tmp_path: Path, text: str, said: str) -> None:
 def test_a_file_that_is_not_text(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match=r"config\.toml"):
-        read_config(tmp_path / "config.toml", [])
+        read_config(tmp_path / "config.toml", [], [])
 
 
 def test_a_file_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
-        read_config(tmp_path / "config.toml", [])
+        read_config(tmp_path / "config.toml", [], [])
 
 
-def test_exports_that_are_no_list() -> None:
+def test_exports_that_are_no_list(tmp_path: Path) -> None:
+    write(tmp_path, "export = 7")
     with pytest.raises(ConfigError, match="export 1"):
-        export_tables({"export": 7}, [], "file")
+        read_config(tmp_path / "config.toml", [], [])
 
 
 def test_the_file_is_read_anew(tmp_path: Path) -> None:
-    config = write(tmp_path, f"export = 'one={tmp_path}'")
-    with cli.command.make_context("usbredir-mtp", ["--config", config]) as context:
-        assert [export.name for export in exports_of(context.params)] == ["one"]
-        write(tmp_path, f"export = 'two={tmp_path}'")
-        assert [export.name for export in exports_of(context.params)] == ["two"]
+    for name in ("one", "two"):
+        [plan] = cli.parse(["--config", write(tmp_path, f"export = '{name}={tmp_path}'")])
+        assert [export.name for export in plan.setup.exports] == [name]
 
 
 def test_no_folder_at_all() -> None:

@@ -11,12 +11,14 @@ PACKAGE = Path(__file__).parents[1] / "usbredir_mtp"
 NAME = PACKAGE.name
 
 LAYERS = ("protocol", "device", "mtp")
+_NETWORK = {"network/dialing.py", "network/link.py", "network/loop.py", "network/server.py"}
 OWNERS = {
-    "asyncio": {"server.py"},
-    "uvloop": {"server.py"},
-    "click": {"cli.py"},
+    "asyncio": _NETWORK,
+    "uvloop": {"network/loop.py"},
+    "ssl": {"network/dialing.py", "network/loop.py", "network/server.py", "network/tls.py", "program.py"},
+    "click": {"cli.py", "options.py"},
     "watchdog": {"mtp/observer.py"},
-    "socket": {"listening.py", "server.py", "mtp/media/client.py"},
+    "socket": {"mtp/media/client.py", "network/link.py", "network/listening.py", "network/server.py"},
     "PIL": {"mtp/media/images.py"},
     "mutagen": {"mtp/media/tags.py"},
 }
@@ -65,12 +67,16 @@ def test_module(module: Path) -> None:
             "from usbredir_mtp.mtp.codes import X",
             ["usbredir_mtp.mtp.codes", "usbredir_mtp.mtp.codes.X"],
         ),
-        ("mtp/folder.py", "def f():\n    from usbredir_mtp import server", ["usbredir_mtp", "usbredir_mtp.server"]),
+        (
+            "mtp/folder.py",
+            "def f():\n    from usbredir_mtp import session",
+            ["usbredir_mtp", "usbredir_mtp.session"],
+        ),
         ("mtp/folder.py", "import watchdog.events", ["watchdog.events"]),
         ("session.py", "import asyncio.streams", ["asyncio.streams"]),
         ("mtp/folder.py", "import usbredir_mtp.mtp.codes, os", []),
         ("session.py", "import usbredir_mtp.mtp.codes, usbredir_mtp.device, asyncio_like", []),
-        ("server.py", "import asyncio", []),
+        ("network/server.py", "import asyncio", []),
     ],
 )
 def test_the_test_itself(path: str, source: str, wrong: list[str]) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from usbredir_mtp import cli, landlock, sandbox
 from usbredir_mtp.landlock import Access
-from usbredir_mtp.sandbox import READ, WRITE, Sandbox, SandboxError
+from usbredir_mtp.sandbox import READ, WRITE, Needs, Sandbox, SandboxError
 
 if TYPE_CHECKING:
     from usbredir_mtp.setup import Setup
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 def setup(tmp_path: Path) -> Setup:
     (tmp_path / "share").mkdir()
     folders = ["--state-dir", str(tmp_path / "state"), "--cache-dir", str(tmp_path / "cache")]
-    return cli.parse(["--export", str(tmp_path / "share"), *folders])
+    [plan] = cli.parse(["--export", str(tmp_path / "share"), *folders])
+    return plan.setup
 
 
 def descriptors() -> int:
@@ -55,15 +56,15 @@ def test_no_landlock(
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(landlock, "abi", abi)
-    assert sandbox.enter("auto", setup, None) == Sandbox()
+    assert sandbox.enter("auto", Needs([setup])) == Sandbox()
     [record] = caplog.records
     assert record.levelno == logging.WARNING
     assert record.message.startswith("no sandbox: ")
     assert said in record.message
     with pytest.raises(SandboxError, match=re.escape(said)):
-        sandbox.enter("landlock", setup, None)
+        sandbox.enter("landlock", Needs([setup]))
     caplog.clear()
-    assert sandbox.enter("off", setup, None) == Sandbox()
+    assert sandbox.enter("off", Needs([setup])) == Sandbox()
     assert not caplog.records
 
 
@@ -74,7 +75,7 @@ def test_no_descriptor_stays_if_it_fails(setup: Setup, monkeypatch: pytest.Monke
     monkeypatch.setattr(landlock, "abi", lambda: 7)
     monkeypatch.setattr(landlock, "restrict", fail)
     before = descriptors()
-    assert sandbox.enter("auto", setup, None) == Sandbox()
+    assert sandbox.enter("auto", Needs([setup])) == Sandbox()
     assert descriptors() == before
 
 
@@ -82,7 +83,7 @@ def test_the_process_s_folder_is_held(setup: Setup, monkeypatch: pytest.MonkeyPa
     """Nobody can make the kernel forget it on demand; that is why we look at the descriptor."""
     monkeypatch.setattr(landlock, "abi", lambda: 7)
     monkeypatch.setattr(landlock, "restrict", lambda *_arguments: None)
-    assert sandbox.enter("landlock", setup, None) == Sandbox({setup.exports[0].path: WRITE})
+    assert sandbox.enter("landlock", Needs([setup])) == Sandbox({setup.exports[0].path: WRITE})
     links = {path: path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()}
     [held] = [int(path.name) for path, target in links.items() if target == Path("/proc", str(os.getpid()))]
     os.close(held)

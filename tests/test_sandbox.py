@@ -23,10 +23,10 @@ from tests.support.usbredir import Guest
 from usbredir_mtp import cli, landlock, sandbox
 from usbredir_mtp.exports import Export
 from usbredir_mtp.landlock import Access
-from usbredir_mtp.sandbox import READ, WRITE, Sandbox, SandboxError
+from usbredir_mtp.sandbox import READ, WRITE, Needs, Sandbox, SandboxError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from usbredir_mtp.setup import Setup
 
@@ -361,13 +361,18 @@ def test_what_is_inside_of_what_was_shared_can_be_added(place: Path) -> None:
 # -- what is allowed --------------------------------------------------------------------------------------------------
 
 
+def rules(setup: Setup, config: Path | None = None, sockets: Sequence[Path] = ()) -> Iterator[tuple[Path, Access]]:
+    return sandbox.rules(Needs([setup], sockets, config=config))
+
+
 def parsed(place: Path, *arguments: str) -> Setup:
     folders = ["--state-dir", str(place / "state"), "--cache-dir", str(place / "cache")]
-    return cli.parse([*exports(place), *folders, *arguments])
+    [plan] = cli.parse([*exports(place), *folders, *arguments])
+    return plan.setup
 
 
 def test_rules(place: Path) -> None:
-    allowed = list(sandbox.rules(parsed(place), None))
+    allowed = list(rules(parsed(place), None))
     assert (place / "share", WRITE) in allowed
     assert (place / "fixed", READ) in allowed
     assert (place / "state", WRITE) in allowed
@@ -386,13 +391,13 @@ def test_nothing_wide_is_allowed(place: Path, place_of: str, monkeypatch: pytest
     monkeypatch.setattr(sys, "path", [str(place), "", *sys.path])
     (place / "outside" / "config.toml").touch()
     wide = Path(place_of).expanduser().resolve()
-    allowed = sandbox.rules(parsed(place), place / "outside" / "config.toml")
+    allowed = rules(parsed(place), place / "outside" / "config.toml")
     assert [path for path, access in allowed if wide.is_relative_to(path.resolve()) and access != Access.READ_DIR] == []
 
 
 def test_rules_for_sockets(place: Path) -> None:
     sockets = [place / "outside" / "one", place / "other"]
-    allowed = list(sandbox.rules(parsed(place), None, sockets))
+    allowed = list(rules(parsed(place), None, sockets))
     assert [each for each in allowed if each[1] == Access.REMOVE_FILE] == [
         (place / "outside", Access.REMOVE_FILE),
         (place, Access.REMOVE_FILE),
@@ -400,23 +405,23 @@ def test_rules_for_sockets(place: Path) -> None:
 
 
 def test_folders_are_made_for_their_owner_alone(place: Path) -> None:
-    list(sandbox.rules(parsed(place), None))
+    list(rules(parsed(place), None))
     assert (place / "state").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_folder_that_cannot_be_made_is_no_error(place: Path) -> None:
     setup = parsed(place, "--state-dir", str(place / "share" / "file" / "state"))
-    assert any(path.name == "state" for path, _ in sandbox.rules(setup, None))
+    assert any(path.name == "state" for path, _ in rules(setup, None))
 
 
 def test_no_media_no_cache(place: Path) -> None:
-    list(sandbox.rules(parsed(place, "--no-media"), None))
+    list(rules(parsed(place, "--no-media"), None))
     assert not (place / "cache").exists()
 
 
 def test_one_folder_shared_twice_has_the_rights_of_both(place: Path) -> None:
     setup = parsed(place, "--export", f"again={place / 'fixed'}")
-    assert (place / "fixed", WRITE) in list(sandbox.rules(setup, None))
+    assert (place / "fixed", WRITE) in list(rules(setup, None))
 
 
 @pytest.mark.parametrize(("folder", "whole"), [("own", True), ("", False), ("..", False)])
@@ -426,7 +431,7 @@ def test_the_configuration_s_folder(place: Path, monkeypatch: pytest.MonkeyPatch
     (home / "own").mkdir()
     config = home / folder / "config.toml"
     config.touch()
-    allowed = [path for path, _ in sandbox.rules(parsed(place), config)]
+    allowed = [path for path, _ in rules(parsed(place), config)]
     assert (config.resolve().parent in allowed) is whole
     assert (config in allowed) is not whole
 

@@ -6,13 +6,14 @@ import shlex
 from html import escape
 from typing import TYPE_CHECKING
 
-from usbredir_mtp.addresses import Inherited, Tcp, Unix
+from usbredir_mtp.network.addresses import Inherited, Tcp, Unix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from usbredir_mtp.addresses import Address
     from usbredir_mtp.exports import Export
+    from usbredir_mtp.network.addresses import Address, Target
+    from usbredir_mtp.program import Plan
 
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (compared with, not bound to)
 
@@ -49,13 +50,43 @@ def libvirt_xml(address: Tcp | Unix) -> str:
     )
 
 
-def banner(exports: Sequence[Export], addresses: Sequence[Address]) -> str:
-    """The whole text."""
-    lines = ["Sharing", *(f"  {export}" for export in exports), f"Listening on {', '.join(map(str, addresses))}"]
+def banner(
+    exports: Sequence[Export], addresses: Sequence[Address], targets: Sequence[Target] = (), name: str = ""
+) -> str:
+    """The whole text for a device.
+
+    Args:
+        exports: What it shares.
+        addresses: Where it listens.
+        targets: Where it connects to.
+        name: Its name, where there are several.
+    """
+    lines = [f"Sharing as {name}" if name else "Sharing", *(f"  {export}" for export in exports)]
+    if addresses:
+        lines += [f"Listening on {', '.join(map(str, addresses))}"]
+    if targets:
+        lines += [f"Connecting to {', '.join(map(str, targets))}"]
     dialled = [_dialled(address) for address in addresses if not isinstance(address, Inherited)]
     if dialled:
         lines += ["", *_instructions(dialled[0], dialled[1:_MOST])]
     return "\n".join(lines)
+
+
+def description(plan: Plan) -> str:
+    """What a device would be, and what a VM would see of it."""
+    setup, reach = plan.setup, plan.reach
+    usb = f"{setup.usb.vendor:04x}:{setup.usb.product:04x} {setup.usb.manufacturer} {setup.usb.product_name}"
+    rows = {
+        "USB device": f"{usb}, {setup.speed.name.lower()} speed, serial number {setup.usb.serial}",
+        "MTP device": setup.mtp.friendly_name,
+        "storages": "\n".join(map(str, setup.exports)),
+        "listens on": "\n".join(map(str, reach.listen)),
+        "connects to": "\n".join(map(str, reach.connect)),
+        "TLS for TCP": ", ".join(map(str, reach.tls)),
+    }
+    width = max(map(len, rows)) + 2
+    lines = [f"{name + ':':{width}}{value}" for name, text in rows.items() for value in text.splitlines()]
+    return "\n".join([plan.name or "One device", *(f"  {line}" for line in lines)])
 
 
 def _instructions(first: Tcp | Unix, others: Sequence[Tcp | Unix]) -> list[str]:

@@ -91,15 +91,17 @@ def handled(version: int) -> Access:
     return Access(sum(Access) - sum(later))
 
 
-def restrict(version: int, paths: Iterable[tuple[Path, Access]], ports: Collection[int]) -> None:
+def restrict(
+    version: int, paths: Iterable[tuple[Path, Access]], bind: Collection[int] = (), connect: Collection[int] = ()
+) -> None:
     """Give up, for good, all access to files and to TCP but this. There must be no other thread.
 
     Args:
         version: What `abi` says.
         paths: Rights to folders, with all that is in them, and to files; several to one add up. They are tied to what
             is there now: what is not there cannot be allowed, nor what is put in its place later.
-        ports: The TCP ports that may be listened on, from Linux 6.7 on; 0 stands for whichever is free. There is no
-            other TCP then, but over connections that are accepted.
+        bind: The TCP ports that may be listened on, from Linux 6.7 on; 0 stands for whichever is free.
+        connect: Those that may be connected to. There is no other TCP then, but over connections that are accepted.
 
     Raises:
         OSError: it cannot be done; nothing is restricted then.
@@ -112,8 +114,9 @@ def restrict(version: int, paths: Iterable[tuple[Path, Access]], ports: Collecti
         for path, access in paths:
             with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
                 _allow_path(ruleset, path, access & rights)
-        for port in ports if net else ():
-            _syscall(_ADD_RULE, ruleset, _RULE_NET_PORT, _NET_PORT.pack(_BIND_TCP, port), 0)
+        for right, ports in {_BIND_TCP: bind, _CONNECT_TCP: connect}.items() if net else ():
+            for port in ports:
+                _syscall(_ADD_RULE, ruleset, _RULE_NET_PORT, _NET_PORT.pack(right, port), 0)
         _set_no_new_privileges()
         _syscall(_RESTRICT_SELF, ruleset, 0)
     finally:

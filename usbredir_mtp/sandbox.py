@@ -21,7 +21,7 @@ from usbredir_mtp import landlock
 from usbredir_mtp.landlock import Access
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from usbredir_mtp.exports import Export
     from usbredir_mtp.setup import Setup
@@ -60,7 +60,10 @@ _REASONS: Final = {
 }
 _TOO_OLD: Final = "this kernel's Landlock lets nobody move files between folders (that of Linux 5.19 does)"
 _RISK: Final = "a fault in usbredir-mtp could expose more than what is shared"
-_REMEDY: Final = " (the sandbox lets through what was there at the start: restart to change that, or use --sandbox off)"
+_REMEDY: Final = (
+    " (the sandbox lets through what was there at the start, and what is in folders of --reserve: "
+    "restart to change that, or use --sandbox off)"
+)
 
 
 class SandboxError(ValueError):
@@ -102,16 +105,37 @@ class Sandbox:
         return ""
 
 
-def enter(mode: str, setup: Setup, config: Path | None, sockets: Iterable[Path] = ()) -> Sandbox:
+@dataclass(slots=True, frozen=True)
+class Needs:
+    """What has to be let through.
+
+    Attributes:
+        setups: What is going to be shared, and how.
+        sockets: Files to remove in the end.
+        files: What is read once more on SIGHUP, beside the configuration.
+        bind: TCP ports to listen on once more, after SIGHUP.
+        connect: TCP ports to connect to.
+        config: The file that SIGHUP reads again.
+        reserved: Folders in which it may add exports and sockets.
+    """
+
+    setups: Sequence[Setup]
+    sockets: Sequence[Path] = ()
+    files: Sequence[Path] = ()
+    bind: frozenset[int] = frozenset()
+    connect: frozenset[int] = frozenset()
+    config: Path | None = None
+    reserved: Sequence[Path] = ()
+
+
+def enter(mode: str, needs: Needs) -> Sandbox:
     """Give up, for good, what sharing does not need; before any thread starts. A warning says if that cannot be.
 
     The folders for state and cache are made, if they are not there.
 
     Args:
         mode: One of `MODES`.
-        setup: What is going to be shared, and how.
-        config: The file that SIGHUP reads again.
-        sockets: Files to remove in the end. They listen already, as TCP ports do: nothing more is listened on.
+        needs: What is not given up.
 
     Raises:
         SandboxError: There has to be one, and there cannot.
@@ -119,7 +143,7 @@ def enter(mode: str, setup: Setup, config: Path | None, sockets: Iterable[Path] 
     if mode == OFF:
         return Sandbox()
     try:
-        version = _confine(rules(setup, config, sockets))
+        version = _confine(needs)
     except (OSError, SandboxError) as error:
         reason = _REASONS.get(error.errno or 0, str(error)) if isinstance(error, OSError) else str(error)
         if mode == LANDLOCK:
@@ -127,15 +151,15 @@ def enter(mode: str, setup: Setup, config: Path | None, sockets: Iterable[Path] 
         logger.warning("no sandbox: %s; %s", reason, _RISK)
         return Sandbox()
     logger.info("in a sandbox: Landlock, version %d", version)
-    return Sandbox(_exports(setup))
+    return Sandbox(_exports(needs))
 
 
-def _confine(allowed: Iterable[tuple[Path, Access]]) -> int:
+def _confine(needs: Needs) -> int:
     version = landlock.abi()
     if version < landlock.MIN_ABI:
         raise SandboxError(_TOO_OLD)
     with _held(_PROCESS):
-        landlock.restrict(version, allowed, [])
+        landlock.restrict(version, rules(needs), needs.bind if needs.config else (), needs.connect)
     return version
 
 
@@ -153,18 +177,17 @@ def _held(folder: Path) -> Iterator[None]:
         undo.pop_all()
 
 
-def rules(setup: Setup, config: Path | None, sockets: Iterable[Path] = ()) -> Iterator[tuple[Path, Access]]:
+def rules(needs: Needs) -> Iterator[tuple[Path, Access]]:
     """All that is allowed. An export inside of another one has the rights of both."""
-    yield from _exports(setup).items()
-    for socket in sockets:
-        yield socket.parent, Access.REMOVE_FILE  # there is no such right to one file
-    for folder in (setup.state, setup.cache if setup.media else None):
-        if folder is not None:
-            with suppress(OSError):  # then nothing is kept there, as without a sandbox
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            yield folder, WRITE
-    if config is not None:
-        yield _readable(config), READ
+    yield from _exports(needs).items()
+    for socket in needs.sockets:  # there are no such rights to one file
+        yield socket.parent, Access.REMOVE_FILE | (Access.MAKE_SOCK if needs.config else Access(0))
+    for folder in dict.fromkeys(folder for setup in needs.setups for folder in _kept(setup)):
+        with suppress(OSError):  # then nothing is kept there, as without a sandbox
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        yield folder, WRITE
+    for file in (*needs.files, *([needs.config] if needs.config else [])):
+        yield _readable(file), READ
     for path in (*_SYSTEM, *zoneinfo.TZPATH):
         yield Path(path), READ
     yield _PROCESS, READ  # the umask and the mounts
@@ -172,9 +195,15 @@ def rules(setup: Setup, config: Path | None, sockets: Iterable[Path] = ()) -> It
     yield from _python()
 
 
-def _exports(setup: Setup) -> dict[Path, Access]:
-    exports: dict[Path, Access] = {}
-    for export in setup.exports:
+def _kept(setup: Setup) -> Iterator[Path]:
+    for folder in (setup.state, setup.cache if setup.media else None):
+        if folder is not None:
+            yield folder
+
+
+def _exports(needs: Needs) -> dict[Path, Access]:
+    exports = {path.resolve(): WRITE | Access.MAKE_SYM | Access.MAKE_SOCK for path in needs.reserved}
+    for export in (export for setup in needs.setups for export in setup.exports):
         exports[export.path] = exports.get(export.path, Access(0)) | _rights(export)
     return exports
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from usbredir_mtp import __version__
-from usbredir_mtp.config import ConfigError, export_tables, read_config
+from usbredir_mtp.config import EXPORT_KEYS, EXPORT_SETTINGS, ConfigError
 from usbredir_mtp.device.identity import Identity, stable_serial
 from usbredir_mtp.device.usb import Speed
 from usbredir_mtp.exports import Export, ExportError, Shares, located, parse_export
@@ -25,16 +25,9 @@ from usbredir_mtp.session import Phone
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SPEEDS = {speed.name.lower(): speed for speed in (Speed.FULL, Speed.HIGH, Speed.SUPER)}
+    from usbredir_mtp.config import Section
 
-_EXPORT_SETTINGS: dict[str, type] = {
-    "read_only": bool,
-    "show_hidden": bool,
-    "follow_symlinks": bool,
-    "watch": str,
-    "fsync": bool,
-}
-"""Settings of an export's own, by option name; the options of the same name hold for all exports."""
+SPEEDS = {speed.name.lower(): speed for speed in (Speed.FULL, Speed.HIGH, Speed.SUPER)}
 
 
 @dataclass(slots=True, frozen=True)
@@ -46,6 +39,7 @@ class Setup:
         media: Whether pictures and music are read.
         cache: Folder for thumbnails.
         grace: Seconds that uploads may take to end before what they go to is taken away.
+        has_serial: Whether its serial number does not come from its exports.
     """
 
     exports: tuple[Export, ...]
@@ -58,6 +52,7 @@ class Setup:
     media: bool
     cache: Path | None
     grace: float
+    has_serial: bool
 
     def make(self) -> tuple[Phone, Shares]:
         """The device, with nothing shared yet, and what decides about that."""
@@ -66,6 +61,15 @@ class Setup:
         media = Media(self.cache and self.cache / "thumbnails") if self.media else None
         device = MtpDevice(objects, self.mtp, memory, media, self.allow_format)
         return Phone(device, self.usb, self.speed), Shares(device)
+
+    def is_same_device(self, other: Setup) -> bool:
+        """Whether a running device can become what another setup asks for (see `update`)."""
+        is_named = self.has_serial or other.has_serial
+        usb = self.usb if is_named else replace(self.usb, serial=other.usb.serial)
+        return usb == other.usb and self._fixed() == other._fixed()
+
+    def _fixed(self) -> tuple[object, ...]:
+        return self.mtp.vendor_extensions, self.speed, self.presentation, self.state, self.media, self.cache
 
 
 def update(device: MtpDevice, shares: Shares, setup: Setup) -> None:
@@ -81,19 +85,25 @@ def update(device: MtpDevice, shares: Shares, setup: Setup) -> None:
     device.rename(replace(setup.mtp, serial_number=device.identity.serial_number))
 
 
-def configure(options: Mapping[str, Any]) -> Setup:
+def configure(options: Mapping[str, Any], section: Section | None = None, name: str = "") -> Setup:
     """What the options ask for.
+
+    Args:
+        options: By name, with underscores.
+        section: What the configuration file has for the device.
+        name: The device's, where there are several.
 
     Raises:
         ValueError: they contradict what a device can be, or each other; the text says why.
     """
-    exports = exports_of(options)
+    exports = exports_of(options, section)
+    marks = [name] if name else [str(export.path) for export in exports]
     usb = Identity(
         vendor=options["vendor_id"],
         product=options["product_id"],
         manufacturer=options["manufacturer"],
         product_name=options["product_name"],
-        serial=options["serial"] or stable_serial(_machine_id(), *(str(export.path) for export in exports)),
+        serial=options["serial"] or stable_serial(_machine_id(), *marks),
     )
     mtp = ResponderIdentity(
         manufacturer=usb.manufacturer,
@@ -114,35 +124,32 @@ def configure(options: Mapping[str, Any]) -> Setup:
         media=options["media"] and Media.available(),
         cache=options["cache_dir"],
         grace=options["grace"],
+        has_serial=bool(options["serial"]) or bool(name),
     )
 
 
-def exports_of(options: Mapping[str, Any]) -> tuple[Export, ...]:
-    """The exports of the command line, then those of the configuration file as it is now.
+def exports_of(options: Mapping[str, Any], section: Section | None) -> tuple[Export, ...]:
+    """The exports of the command line, then those of a section of the configuration file.
 
     Raises:
         ExportError: one of them cannot be used, or there is none.
-        ConfigError: the file cannot be used.
+        ConfigError: the section has what cannot be used.
     """
     defaults = replace(Export("", Path()), **_settings(options))
     exports = [parse_export(text, defaults) for text in options["exports"]]
-    if options["config"] is not None:
-        where = str(options["config"])
-        tables = export_tables(read_config(options["config"], options.keys()), _TABLE_KEYS, where)
-        exports += [_from_table(table, defaults, f"{where}: export {number}") for number, table in enumerate(tables, 1)]
+    if section is not None:
+        for number, table in enumerate(section.exports, 1):
+            exports.append(_from_table(table, defaults, f"{section.where}: export {number}"))
     if not exports:
-        raise ExportError("nothing to share: use --export [NAME=]PATH, or [[export]] in the file of --config")
+        where = f"{section.where}: " if section is not None else ""
+        raise ExportError(f"{where}nothing to share: use --export [NAME=]PATH, or [[export]] in the file of --config")
     return tuple(dict.fromkeys(exports))
 
 
-_TABLE_KEYS = {"export", "path", "name", *_EXPORT_SETTINGS}
-
-
 def _from_table(table: Mapping[str, Any], defaults: Export, where: str) -> Export:
-    kinds: dict[str, type] = {"export": str, "path": str, "name": str, **_EXPORT_SETTINGS}
     for key, value in table.items():
-        if not isinstance(value, kinds[key]):
-            raise ConfigError(f"{where}: {key.replace('_', '-')} has to be a {kinds[key].__name__}")
+        if not isinstance(value, EXPORT_KEYS[key]):
+            raise ConfigError(f"{where}: {key.replace('_', '-')} has to be a {EXPORT_KEYS[key].__name__}")
     try:
         settings = replace(defaults, **_settings(table))
         if "export" in table:
@@ -160,7 +167,7 @@ def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: one of them cannot be used.
     """
-    settings = {key: options[key] for key in _EXPORT_SETTINGS if key in options}
+    settings = {key: options[key] for key in EXPORT_SETTINGS if key in options}
     if "watch" in settings:
         try:
             settings["watch"] = parse_watch(settings["watch"])

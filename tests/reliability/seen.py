@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.server import running_server
-from usbredir_mtp import server as program
+from usbredir_mtp.network import server as program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from usbredir_mtp import cli
+from usbredir_mtp import cli, program
 from usbredir_mtp.banner import banner
 from usbredir_mtp.mtp.containment import Root
 from usbredir_mtp.sandbox import enter
@@ -107,7 +107,7 @@ def main() -> None:
         return f"Outcomes: {json.dumps(outcomes)}\n{banner(*arguments)}"
 
     _fault.setattr(cli, "enter", counting)
-    _fault.setattr(cli, "banner", intrude)
+    _fault.setattr(program, "banner", intrude)
     cli.command(sys.argv[2:])
 
 

@@ -16,20 +16,21 @@ from tests.interop.libusbredirparser import GuestParser, is_available
 from tests.support.initiator import Initiator, OutStyle
 from tests.support.usbredir import ALL_CAPS, Cap, Guest
 from usbredir_mtp import cli
-from usbredir_mtp import server as program
-from usbredir_mtp.addresses import Tcp
-from usbredir_mtp.listening import listening
 from usbredir_mtp.mtp.device import MtpDevice
 from usbredir_mtp.mtp.objects import ObjectTable
+from usbredir_mtp.network import loop as loop_module
+from usbredir_mtp.network import server as program
+from usbredir_mtp.network.addresses import Tcp
+from usbredir_mtp.network.listening import listening
 from usbredir_mtp.session import Phone
-from usbredir_mtp.setup import configure, update
+from usbredir_mtp.setup import update
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from usbredir_mtp.listening import Listener
     from usbredir_mtp.mtp.storage import Storage
+    from usbredir_mtp.network.listening import Listener
 
 START_TIMEOUT = 20.0
 STOP_TIMEOUT = 10.0
@@ -156,12 +157,14 @@ def serving(*storages: Storage) -> Iterator[Server]:
 @contextmanager
 def _running(arguments: Sequence[str]) -> Iterator[Server]:
     context = cli.command.make_context("usbredir-mtp", list(arguments))
-    setup = configure(context.params)
+    [plan] = cli.parse(arguments)
+    setup = plan.setup
     phone, shares = setup.make()
     shares.update(setup.exports)
 
     def reload() -> None:
-        update(phone.mtp, shares, cli.parse(arguments))
+        [plan] = cli.parse(arguments)
+        update(phone.mtp, shares, plan.setup)
 
     with _serving(phone, context.params["loop"], reload) as server:
         yield server
@@ -180,7 +183,7 @@ def _serving(phone: Phone, loop: str, reload: Callable[[], None]) -> Iterator[Se
         with listening([Tcp("127.0.0.1", 0)]) as listeners:
             await _serve(program.Server(phone), listeners, started, stop)
 
-    thread = threading.Thread(target=program.run, args=(main(), loop), name="server")
+    thread = threading.Thread(target=loop_module.run, args=(main(), loop), name="server")
     thread.start()
     try:
         server = Server(started.result(START_TIMEOUT), reload)

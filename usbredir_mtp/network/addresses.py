@@ -1,17 +1,21 @@
-"""Where guests attach, as values: what `--listen` is given, and what the program then says."""
+"""Where guests attach, as values: what `--listen` and `--connect` are given, and what the program then says."""
 
 from __future__ import annotations
 
 import re
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+_Kind = TypeVar("_Kind")
 
 SYNTAX = "tcp:HOST:PORT, unix:PATH or fd:N"
+CONNECT_SYNTAX = "tcp:HOST:PORT, unix:PATH, spice://HOST:PORT, spice+tls://HOST:PORT or spice+unix:PATH"
 
 MAX_PATH = 107 if sys.platform == "linux" else 103
 """Bytes in the path of a unix socket: sun_path less its end (unix(7); sys/un.h on macOS)."""
@@ -61,7 +65,27 @@ class Inherited:
         return f"fd:{self.fd}"
 
 
+@dataclass(slots=True, frozen=True)
+class Spice:
+    """A VM's SPICE server.
+
+    Attributes:
+        where: Its socket.
+        tls: Whether that is its TLS port.
+    """
+
+    where: Tcp | Unix
+    tls: bool = False
+
+    def __str__(self) -> str:
+        if isinstance(self.where, Unix):
+            return f"spice+{self.where}"
+        return f"spice{'+tls' if self.tls else ''}://{str(self.where).removeprefix('tcp:')}"
+
+
 Address = Tcp | Unix | Inherited
+Target = Tcp | Unix | Spice
+"""What can be listened on, and what connected to."""
 
 
 def parse_address(text: str) -> Address:
@@ -70,10 +94,27 @@ def parse_address(text: str) -> Address:
     Raises:
         AddressError: it is none of these.
     """
+    return _parse(text, _KINDS, SYNTAX)
+
+
+def parse_target(text: str) -> Target:
+    """An address to connect to, from `tcp:HOST:PORT`, `unix:PATH`, `spice://HOST:PORT` and the like.
+
+    Raises:
+        AddressError: it is none of these.
+    """
+    target = _parse(text, _TARGETS, CONNECT_SYNTAX)
+    where = target.where if isinstance(target, Spice) else target
+    if isinstance(where, Tcp) and not where.port:
+        raise AddressError(f"{text!r}: there is nothing to connect to at port 0")
+    return target
+
+
+def _parse(text: str, kinds: Mapping[str, Callable[[str], _Kind]], syntax: str) -> _Kind:
     kind, colon, rest = text.partition(":")
-    parse = _KINDS.get(kind)
+    parse = kinds.get(kind)
     if parse is None or not colon:
-        raise AddressError(f"{text!r} is no address: use {SYNTAX}")
+        raise AddressError(f"{text!r} is no address: use {syntax}")
     return parse(rest)
 
 
@@ -107,4 +148,17 @@ def _parse_fd(rest: str) -> Inherited:
     return Inherited(int(rest))
 
 
+def _parse_spice(rest: str, kind: str = "spice") -> Spice:
+    if not rest.startswith("//"):
+        raise AddressError(f"'{kind}:{rest}' is no address: use {kind}://HOST:PORT")
+    return Spice(_parse_tcp(rest[2:].removesuffix("/")), tls=kind != "spice")
+
+
 _KINDS: dict[str, Callable[[str], Address]] = {"tcp": _parse_tcp, "unix": _parse_unix, "fd": _parse_fd}
+_TARGETS: dict[str, Callable[[str], Target]] = {
+    "tcp": _parse_tcp,
+    "unix": _parse_unix,
+    "spice": _parse_spice,
+    "spice+tls": partial(_parse_spice, kind="spice+tls"),
+    "spice+unix": lambda rest: Spice(_parse_unix(rest)),
+}

@@ -17,17 +17,19 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from usbredir_mtp.addresses import Address, AddressError, Inherited, Tcp, Unix
+from usbredir_mtp.network.addresses import Address, AddressError, Inherited, Tcp, Unix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 BACKLOG: Final = 100
 """Connections that wait for the program to start, or to get round to them."""
 
 SOCKET_MODE: Final = 0o600
+
+_SOCKETS_HAVE_MODES: Final = sys.platform == "linux"
 
 _UCRED: Final = struct.Struct("iII")  # struct ucred: pid, uid, gid (unix(7))
 _FAMILIES: Final = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
@@ -119,7 +121,7 @@ def listening(
 ) -> Iterator[list[Listener]]:
     """Listen on all addresses, to the end of the block.
 
-    There should be no other thread: for unix sockets the umask is changed for a moment.
+    Where it is not Linux, there should be no other thread: for unix sockets the umask is changed for a moment.
 
     Args:
         addresses: A host's name with several addresses counts for all of them.
@@ -140,6 +142,19 @@ def listening(
         yield listeners
 
 
+def check(addresses: Iterable[Address], *, insecure: bool) -> None:
+    """Look whether `listening` would let us, without a socket; whether an address is free shows only then.
+
+    Raises:
+        AddressError: other machines could connect, and may not.
+    """
+    for address in addresses:
+        if isinstance(address, Tcp) and not insecure:
+            with suppress(OSError, UnicodeError):
+                for _, _, _, _, where in _resolved(address):
+                    _require_loopback(address, str(where[0]))
+
+
 def _open(address: Address, *, insecure: bool, mode: int) -> list[Listener]:
     try:
         if isinstance(address, Tcp):
@@ -157,8 +172,7 @@ def _open(address: Address, *, insecure: bool, mode: int) -> list[Listener]:
 
 
 def _open_tcp(address: Tcp, *, insecure: bool) -> list[Listener]:
-    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    places = list(dict.fromkeys((family, where) for family, _, _, _, where in found))
+    places = list(dict.fromkeys((family, where) for family, _, _, _, where in _resolved(address)))
     if not insecure:
         for _, where in places:
             _require_loopback(address, str(where[0]))
@@ -178,6 +192,10 @@ def _open_tcp(address: Tcp, *, insecure: bool) -> list[Listener]:
             raise missing
         undo.pop_all()
     return listeners
+
+
+def _resolved(address: Tcp) -> list[tuple[Any, ...]]:
+    return list(socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE))
 
 
 def _bind_tcp(family: int, where: tuple[object, ...]) -> Listener:
@@ -200,8 +218,9 @@ def _require_loopback(address: Address, host: str) -> None:
     if not (mapped or number).is_loopback:
         named = "" if isinstance(address, Tcp) and address.host == host else f" ({host})"
         raise AddressError(
-            f"{address}{named} is open to other machines, without encryption and password: use 127.0.0.1, "
-            "or --listen unix:PATH, or --insecure if you trust all who can reach it"
+            f"{address}{named} is open to other machines: use 127.0.0.1, or --listen unix:PATH, or TLS with "
+            "certificates for both ends (--tls-cert, --tls-key and --tls-ca), or --insecure if you trust all who can "
+            "reach it"
         )
 
 
@@ -214,17 +233,33 @@ def _open_unix(address: Unix, mode: int) -> Listener:
         raise OSError(errno.ENOENT, f"there is no folder {path.parent}")
     _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o777 & ~mode)  # so that nobody ever has more rights to it, as until a chmod
     try:
-        sock.bind(bytes(path))
+        with _narrowed(sock, mode):
+            sock.bind(bytes(path))
         listener = Listener(address, sock, _identity(path))
+        path.chmod(mode)  # what the umask has taken
         sock.listen(BACKLOG)
     except BaseException:
         sock.close()
         raise
+    return listener
+
+
+@contextmanager
+def _narrowed(sock: socket.socket, mode: int) -> Iterator[None]:
+    """Nobody ever has more rights to the file that a socket is bound to, as until a chmod.
+
+    Linux takes them from the socket; elsewhere the umask is changed for a moment.
+    """
+    if _SOCKETS_HAVE_MODES:
+        os.fchmod(sock.fileno(), mode)
+        yield
+        return
+    before = os.umask(0o777 & ~mode)
+    try:
+        yield
     finally:
         os.umask(before)
-    return listener
 
 
 def _remove_stale(path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from usbredir_mtp.addresses import MAX_PATH, Address, AddressError, Inherited, Tcp, Unix, parse_address
+from usbredir_mtp.network.addresses import MAX_PATH, Address, AddressError, Inherited, Tcp, Unix, parse_address
 
 LONGEST = "/" + "x" * (MAX_PATH - 1)
 

@@ -15,21 +15,24 @@ import pytest
 from tests.mtp.memory_storage import MemoryStorage
 from tests.protocol.guest import BULK_OUT, bulk, hello, raw
 from tests.support.wire import ALL_CAPS, Cap, Type
-from usbredir_mtp import server as module
-from usbredir_mtp.addresses import Tcp, Unix
-from usbredir_mtp.listening import Peer, listening
 from usbredir_mtp.mtp.containers import Command, encode_command
 from usbredir_mtp.mtp.device import MtpDevice
 from usbredir_mtp.mtp.objects import ObjectTable
-from usbredir_mtp.server import Server, run, serve
+from usbredir_mtp.network import link as link_module
+from usbredir_mtp.network import server as module
+from usbredir_mtp.network.addresses import Tcp, Unix
+from usbredir_mtp.network.link import Link
+from usbredir_mtp.network.listening import Peer, listening
+from usbredir_mtp.network.loop import Servers, Ways, run, serve
+from usbredir_mtp.network.server import Server
 from usbredir_mtp.session import Phone, Session
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from usbredir_mtp.addresses import Address
-    from usbredir_mtp.listening import Listener
+    from usbredir_mtp.network.addresses import Address
+    from usbredir_mtp.network.listening import Listener
 
 PATIENCE = 20.0
 NEVER = 1e6
@@ -301,21 +304,21 @@ class Pipe(asyncio.Transport):
         return taken
 
 
-async def linked(pipe: Pipe) -> module._Link:
-    link = module._Link(new_server(), asyncio.get_running_loop())
+async def linked(pipe: Pipe) -> Link:
+    link = Link(new_server(), asyncio.get_running_loop())
     link.connection_made(pipe)
     return link
 
 
 @pytest.mark.parametrize("is_socket", [False, True])
 def test_a_stream_that_is_not_tcp(monkeypatch: pytest.MonkeyPatch, is_socket: bool) -> None:
-    monkeypatch.setattr(module, "peer_of", lambda _sock: None)
+    monkeypatch.setattr(link_module, "peer_of", lambda _sock: None)
 
     async def main(sock: socket.socket | None) -> None:
         pipe = Pipe(sock)
         link = await linked(pipe)
         assert link.session.name == "guest"
-        assert pipe.take() == [f"limits {module.WRITE_HIGH}", "write"]
+        assert pipe.take() == [f"limits {link_module.WRITE_HIGH}", "write"]
         link.connection_lost(None)
 
     if is_socket:
@@ -371,7 +374,7 @@ def test_what_is_posted_when_the_loop_is_gone() -> None:
 
 def test_a_guest_that_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be written does not pile up: its requests are left in the socket instead."""
-    monkeypatch.setattr(module, "WRITE_HIGH", 1 << 10)
+    monkeypatch.setattr(link_module, "WRITE_HIGH", 1 << 10)
 
     async def test(bench: Bench) -> None:
         guest = await bench.attach()
@@ -405,7 +408,7 @@ def test_a_guest_that_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_peer_that_does_not_say_hello(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, said: bytes
 ) -> None:
-    monkeypatch.setattr(module, "HELLO_TIMEOUT", 0.05)
+    monkeypatch.setattr(link_module, "HELLO_TIMEOUT", 0.05)
 
     async def test(bench: Bench) -> None:
         guest = await bench.connect()
@@ -598,7 +601,7 @@ def signalled(*numbers: signal.Signals, reload: Callable[[], None] = lambda: Non
             os.kill(os.getpid(), number)
 
     with listening([Tcp("127.0.0.1", 0)]) as listeners:
-        run(serve(new_server(), listeners, ready, reload), "asyncio")
+        run(serve(Servers([(new_server(), Ways(listeners))]), ready, reload), "asyncio")
     return len(begun)
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from usbredir_mtp import listening as module
-from usbredir_mtp.addresses import Address, AddressError, Inherited, Tcp, Unix
-from usbredir_mtp.listening import ListenError, listening, peer_of, user_id, user_name
+from usbredir_mtp.network import listening as module
+from usbredir_mtp.network.addresses import Address, AddressError, Inherited, Tcp, Unix
+from usbredir_mtp.network.listening import ListenError, listening, peer_of, user_id, user_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -123,7 +123,7 @@ def test_other_machines_may_not_connect(monkeypatch: pytest.MonkeyPatch, host: s
     resolve(monkeypatch, "127.0.0.1", host)
     with pytest.raises(AddressError, match=r"name\.example") as caught, listening([Tcp("name.example", 4000)]):
         pytest.fail("it listens")
-    for named in (f"({host})", "127.0.0.1", "unix:", "--insecure", "encryption"):
+    for named in (f"({host})", "127.0.0.1", "unix:", "--insecure", "--tls-ca"):
         assert named in str(caught.value)
     resolve(monkeypatch, host)
     with pytest.raises(AddressError) as caught, listening([Tcp(host, 4000)]):
@@ -156,8 +156,14 @@ def umask(value: int) -> Iterator[None]:
 @pytest.mark.parametrize("own", [0, 0o022, 0o777])
 @pytest.mark.parametrize("mode", [0o600, 0o660, 0o666, 0o777, 0])
 def test_the_mode_of_a_socket(tmp_path: Path, own: int, mode: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing wider before, either: there is no chmod."""
-    monkeypatch.setattr(os, "chmod", None)
+    """Nothing wider before, either: a chmod only gives what the umask has taken."""
+    chmod = os.chmod
+
+    def widen(path: Path, wanted: int, **rest: bool) -> None:
+        assert not stat.S_IMODE(path.stat().st_mode) & ~wanted
+        chmod(path, wanted, **rest)
+
+    monkeypatch.setattr(os, "chmod", widen)
     with umask(own), listening([Unix(tmp_path / "socket")], mode=mode) as [listener]:
         assert stat.S_IMODE((tmp_path / "socket").stat().st_mode) == mode
         assert listener.address == Unix(tmp_path / "socket")

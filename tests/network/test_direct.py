@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from usbredir_mtp import direct
-from usbredir_mtp.direct import IOV_MAX, ROUNDS, DirectSocket, Turns
+from usbredir_mtp.network import direct
+from usbredir_mtp.network.direct import IOV_MAX, ROUNDS, DirectSocket, Turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,139 @@
+"""Connections that we make: to a QEMU that listens, or whatever relays to one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import ssl
+from typing import TYPE_CHECKING
+
+from usbredir_mtp.network.addresses import Tcp, Unix
+from usbredir_mtp.network.link import HELLO_TIMEOUT, Link
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from usbredir_mtp.network.addresses import Target
+    from usbredir_mtp.network.link import Owner
+
+    Opener = Callable[[], Awaitable[Link]]
+    """Connects once: a link whose session has been started.
+
+    Raises:
+        DialError: it cannot be done; the text says why and what to do.
+        OSError: likewise.
+    """
+
+logger = logging.getLogger(__name__)
+
+FIRST_DELAY, LAST_DELAY = 0.2, 5.0
+"""Seconds until the first try after one that was in vain; twice as many after each more, up to the last."""
+
+JITTER = 0.1
+"""Part of a delay that is left to chance: a hundred servers shall not knock at the same moment."""
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds for a connection to be made, with all of TLS."""
+
+BUSY = (
+    f"connected, but nobody says hello within {HELLO_TIMEOUT:g} s: another program has that VM's port, "
+    "or there is no usb-redir device behind it"
+)
+
+
+class DialError(Exception):
+    """A connection that cannot be made; the text says why.
+
+    Attributes:
+        final: Whether it is a mistake of ours, which trying again will not cure.
+    """
+
+    def __init__(self, text: str, *, final: bool = False) -> None:
+        super().__init__(text)
+        self.final = final
+
+
+class Dialer:
+    """Keeps one connection up.
+
+    Args:
+        address: Where to, for the log.
+        opener: How.
+        fail: Told of a mistake that shows at the first try.
+    """
+
+    def __init__(self, address: Target, opener: Opener, fail: Callable[[DialError], None]) -> None:
+        self.address = address
+        self._open = opener
+        self._fail = fail
+        self._said = ""
+
+    async def run(self) -> None:
+        """Connect, whenever there is no connection, until cancelled."""
+        delay = FIRST_DELAY
+        is_first = True
+        while True:
+            try:
+                link = await self._open()
+                await link.ended
+                reason = "" if link.session.greeted else BUSY
+            except DialError as error:
+                if error.final and is_first:
+                    self._fail(error)
+                    return
+                reason = str(error)
+            except OSError as error:
+                reason = text_of(error)
+            is_first = False
+            if not reason:
+                self._said = ""
+                delay = FIRST_DELAY
+            self._say(reason)
+            await asyncio.sleep(delay * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311  (no secret)
+            delay = min(2 * delay, LAST_DELAY)
+
+    def _say(self, reason: str) -> None:
+        if reason and reason != self._said:
+            logger.warning("%s: %s; trying again until it works", self.address, reason)
+            self._said = reason
+
+
+def text_of(error: OSError) -> str:
+    """What an error means to whoever gave the address."""
+    if isinstance(error, TimeoutError):
+        return f"does not answer within {CONNECT_TIMEOUT:g} s"
+    # asyncio puts the address, and several errors, into a text of its own.
+    return (error.strerror or str(error)).partition("]: ")[2] or error.strerror or str(error)
+
+
+def opener(owner: Owner, address: Tcp | Unix, tls: ssl.SSLContext | None = None) -> Opener:
+    """How to connect to a plain address.
+
+    Args:
+        owner: Whose link it will be.
+        address: Where to.
+        tls: For TCP.
+    """
+
+    async def connect() -> Link:
+        loop = asyncio.get_running_loop()
+
+        def link() -> Link:
+            return Link(owner, loop, str(address))
+
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            if isinstance(address, Unix):
+                return (await loop.create_unix_connection(link, str(address.path)))[1]
+            try:
+                return (await loop.create_connection(link, address.host, address.port, ssl=tls))[1]
+            except ssl.SSLError as error:
+                raise DialError(f"no TLS connection: {_reason(error)}", final=True) from error
+
+    return connect
+
+
+def _reason(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is refused: {error.verify_message} (see --tls-ca)"
+    return (error.reason or str(error)).replace("_", " ").lower()

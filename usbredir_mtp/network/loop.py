@@ -1,0 +1,162 @@
+"""The event loop: what runs on it, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import ssl
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from usbredir_mtp.network.dialing import Dialer, DialError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+    from typing import Any
+
+    from usbredir_mtp.network.addresses import Target
+    from usbredir_mtp.network.dialing import Opener
+    from usbredir_mtp.network.listening import Listener
+    from usbredir_mtp.network.server import Server
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Ways:
+    """How guests get to a server.
+
+    Attributes:
+        listeners: Where it listens.
+        openers: Address -> how it connects to there.
+        listen_tls: For TCP listeners.
+    """
+
+    listeners: Sequence[Listener] = ()
+    openers: Sequence[tuple[Target, Opener]] = ()
+    listen_tls: ssl.SSLContext | None = None
+
+
+class Servers:
+    """The servers of a loop. They come and go as another thread says, once `serve` has begun.
+
+    Args:
+        first: Those of the start.
+    """
+
+    def __init__(self, first: Sequence[tuple[Server, Ways]]) -> None:
+        self._first = first
+        self._running: list[Server] = []
+        self._loop: asyncio.AbstractEventLoop
+        self.failed: asyncio.Future[DialError]
+
+    async def begin(self) -> None:
+        """Start those of the start."""
+        self._loop = asyncio.get_running_loop()
+        self.failed = self._loop.create_future()
+        for server, ways in self._first:
+            await self._start(server, ways, self._fail)
+
+    async def end(self) -> None:
+        """Shut all down, at the same time."""
+        await asyncio.gather(*(server.shut_down() for server in self._running))
+
+    def start(self, server: Server, ways: Ways) -> None:
+        """Start one more; for other threads."""
+        asyncio.run_coroutine_threadsafe(self._start(server, ways, _tell), self._loop).result()
+
+    def stop(self, server: Server) -> None:
+        """Shut one down; for other threads."""
+        self._running.remove(server)
+        asyncio.run_coroutine_threadsafe(server.shut_down(), self._loop).result()
+
+    async def _start(self, server: Server, ways: Ways, fail: Callable[[Target, DialError], None]) -> None:
+        self._running.append(server)
+        await server.listen(ways.listeners, ways.listen_tls)
+        server.dial(
+            Dialer(address, opener, lambda error, address=address: fail(address, error))  # type: ignore[misc]
+            for address, opener in ways.openers
+        )
+
+    def _fail(self, address: Target, error: DialError) -> None:
+        if not self.failed.done():
+            self.failed.set_result(DialError(f"{address}: {error}"))
+
+
+def _tell(address: Target, error: DialError) -> None:
+    logger.error("%s: %s; SIGHUP, once that is mended, makes a new try", address, error)
+
+
+async def serve(servers: Servers, ready: Callable[[], None], reload: Callable[[], None] = lambda: None) -> None:
+    """Serve until SIGINT or SIGTERM, then shut down; a second signal ends that at once.
+
+    Args:
+        servers: What to serve, and how.
+        ready: Called once connections are accepted.
+        reload: Called on SIGHUP, on another thread; one call at a time.
+
+    Raises:
+        KeyboardInterrupt: the second signal.
+        DialError: a connection of the start cannot be made, for good.
+    """
+    loop = asyncio.get_running_loop()
+    stop, stop_now = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (stop_now if stop.is_set() else stop).set()
+
+    reloads = ThreadPoolExecutor(1, thread_name_prefix="reload")  # no thread before the first signal
+    await servers.begin()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    loop.add_signal_handler(signal.SIGHUP, lambda: reloads.submit(reload))
+    ready()
+    stopped = asyncio.ensure_future(stop.wait())
+    ends: set[asyncio.Future[Any]] = {stopped, servers.failed}
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    logger.info("unplugging")
+    reloads.shutdown(wait=False, cancel_futures=True)
+    shutting_down = asyncio.ensure_future(servers.end())
+    at_once = asyncio.ensure_future(stop_now.wait())
+    await asyncio.wait({shutting_down, at_once}, return_when=asyncio.FIRST_COMPLETED)
+    at_once.cancel()
+    if not shutting_down.done():
+        shutting_down.cancel()
+        raise KeyboardInterrupt
+    if servers.failed.done():
+        raise servers.failed.result()
+
+
+def run(main: Coroutine[Any, Any, None], loop: str = "auto") -> None:
+    """Run `main` on an event loop: "uvloop", "asyncio", or "auto" for uvloop where it is installed."""
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    if loop != "asyncio" and sys.platform != "win32":
+        try:
+            import uvloop  # noqa: PLC0415  (not on every platform, and not needed where it is turned off)
+        except ImportError:
+            if loop == "uvloop":
+                main.close()
+                raise
+        else:
+            factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.get_loop().set_exception_handler(_complain)
+        runner.run(main)
+
+
+def _complain(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Tell of what no one has caught: a peer's failed TLS handshake in one line, a fault of ours in full."""
+    error = context.get("exception")
+    if isinstance(error, ssl.SSLError | ConnectionError | TimeoutError):
+        logger.warning("a connection has failed: %s", _text(error))
+    else:
+        logger.error("a fault of usbredir-mtp's, please report it: %s", context["message"], exc_info=error)
+
+
+def _text(error: Exception) -> str:
+    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
+    return f"TLS, {str(reason).replace('_', ' ').lower()}" if isinstance(error, ssl.SSLError) else str(reason)

@@ -1,0 +1,85 @@
+"""TLS: what the files that the user gives become."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class TlsError(ValueError):
+    """Files that cannot be used; the text names the option and says why."""
+
+
+@dataclass(slots=True, frozen=True)
+class TlsFiles:
+    """PEM files.
+
+    Attributes:
+        cert: Our certificate, with those between it and the authority.
+        key: Its key, without a password; None if it is in the same file.
+        ca: The authorities that others' certificates must come from; None for the system's when we connect.
+    """
+
+    cert: Path | None = None
+    key: Path | None = None
+    ca: Path | None = None
+
+    def __bool__(self) -> bool:
+        return self.cert is not None or self.ca is not None
+
+    def __iter__(self) -> Iterator[Path]:
+        return (path for path in (self.cert, self.key, self.ca) if path is not None)
+
+    def for_listening(self) -> ssl.SSLContext:
+        """Guests are asked for certificates where there is an authority for them.
+
+        Raises:
+            TlsError: a file cannot be used, or there is no certificate.
+        """
+        if self.cert is None:
+            raise TlsError("--tls-ca alone is for --connect: whoever listens needs --tls-cert and --tls-key too")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._load(context)
+        if self.ca is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    def for_connecting(self) -> ssl.SSLContext:
+        """The other end has to be who its address says.
+
+        Raises:
+            TlsError: a file cannot be used.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if self.ca is None:
+            context.load_default_certs()
+        self._load(context)
+        return context
+
+    def _load(self, context: ssl.SSLContext) -> None:
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if self.ca is not None:
+            try:
+                context.load_verify_locations(self.ca)
+            except (OSError, ValueError) as error:
+                raise TlsError(f"--tls-ca {self.ca}: {_reason(error)}") from error
+        if self.cert is not None:
+            try:
+                context.load_cert_chain(self.cert, self.key, "")  # without a password, rather than to ask for one
+            except (OSError, ValueError) as error:
+                names = f"--tls-cert {self.cert}" + (f" --tls-key {self.key}" if self.key else "")
+                raise TlsError(f"{names}: {_reason(error)}") from error
+        elif self.key is not None:
+            raise TlsError("--tls-key needs --tls-cert")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        reason = (error.reason or "it is no PEM file of the right kind").replace("_", " ").lower()
+        return reason if reason != "pem lib" else "it is not what it should be, or has a password"
+    return getattr(error, "strerror", None) or str(error)
