@@ -41,11 +41,11 @@ A Debian guest in QEMU without KVM, so times are ratios only: the same libmtp ag
 behind the same usb-redir, and against QEMU's own usb-mtp, which has no socket in between; listings also against
 umtp-responder, which runs in the guest on a virtual bus.
 
-What bounds them: mtp-filetree and mtp-files of libmtp 1.1.20 ask for each object by itself, two transactions of ours and
-three of usb-mtp. Each is three USB transfers, and a transfer over a socket costs a guest like this about 0.5 ms, one of
-usb-mtp, which is inside of QEMU, 0.15 ms: 60,000 of ours are the 30 s. Our server computes for 4 of them (0.2 ms a
-transaction, most of it waking threads), so that no server behind usb-redir can be much faster there. Programs that ask
-for whole lists do gain: those on jmtpfs, and `aft-mtp-cli`, which cannot list usb-mtp's folder at all. Copies are a
+What bounds them: mtp-filetree and mtp-files of libmtp 1.1.20 ask for each object by itself, two transactions of ours
+and three of usb-mtp. Each is three USB transfers, and a transfer over a socket costs a guest like this about 0.5 ms,
+one of usb-mtp, which is inside of QEMU, 0.15 ms: 60,000 of ours are the 30 s. Our server computes for 4 of them (0.2 ms
+a transaction, most of it waking threads), so that no server behind usb-redir can be much faster there. Programs that
+ask for whole lists do gain: those on jmtpfs, and `aft-mtp-cli`, which cannot list usb-mtp's folder at all. Copies are a
 transfer of 16 KiB after the other, each 0.55 ms with the floor; runs differ by a tenth.
 
 """

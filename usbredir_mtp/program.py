@@ -259,7 +259,7 @@ class Program:
 
     def close(self) -> None:
         """Let go of everything."""
-        for device in self.devices:
+        for device in list(self.devices):
             device.close()
 
     def _change(self, plan: Plan) -> None:

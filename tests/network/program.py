@@ -60,10 +60,11 @@ def program(
             process.kill()
 
 
-def refusal(place: Path, *arguments: str) -> tuple[int, str]:
-    """How the program ends, and what it says."""
+def refusal(place: Path, *arguments: str, check: bool = False) -> tuple[int, str]:
+    """How the program, or else `check`, ends, and what it says of what is wrong."""
+    checking = "import sys; from usbredir_mtp.cli import main; sys.argv.insert(1, 'check'); main()"
     ended = subprocess.run(
-        command(place, *arguments),
+        command(place, *arguments, before=checking if check else ""),
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -71,7 +72,7 @@ def refusal(place: Path, *arguments: str) -> tuple[int, str]:
         timeout=30,
         check=False,
     )
-    assert ended.stdout == ""
+    assert check or ended.stdout == ""
     return ended.returncode, ended.stderr
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from usbredir_mtp.network.addresses import Tcp, Unix
 from usbredir_mtp.network.link import HELLO_TIMEOUT, Link
+from usbredir_mtp.network.tls import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -128,12 +129,6 @@ def opener(owner: Owner, address: Tcp | Unix, tls: ssl.SSLContext | None = None)
             try:
                 return (await loop.create_connection(link, address.host, address.port, ssl=tls))[1]
             except ssl.SSLError as error:
-                raise DialError(f"no TLS connection: {_reason(error)}", final=True) from error
+                raise DialError(f"no TLS connection: {reason_of(error)}", final=True) from error
 
     return connect
-
-
-def _reason(error: ssl.SSLError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is refused: {error.verify_message} (see --tls-ca)"
-    return (error.reason or str(error)).replace("_", " ").lower()

@@ -36,6 +36,11 @@ UNIX_BUFFER = 512 << 10
 holds less than one large transfer, and the sender would be woken several times for each. TCP's grows by itself."""
 
 
+RECORD = 4 << 10
+"""Bytes in a TLS record of ours. QEMU reads as many at once, and version 7.2 does not look at the rest of a record
+until more comes over the network, which may be never."""
+
+
 class Owner(Protocol):
     """Whose links they are: a server."""
 
@@ -94,6 +99,7 @@ class Link(asyncio.BufferedProtocol):
         self._view = memoryview(bytearray(RECEIVE_BUFFER))
         self._transport: asyncio.Transport
         self._reading = True
+        self._is_tls = False
         self._direct: DirectSocket | None = None
         self._hello_timer: asyncio.TimerHandle | None = None
         self.session: Session
@@ -107,7 +113,8 @@ class Link(asyncio.BufferedProtocol):
         # It goes on soon, so that the socket never runs dry.
         self._transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_HIGH * 3 // 4)
         _tune(transport)
-        self._direct = _direct(transport, self._owner.turns)
+        self._is_tls = transport.get_extra_info("sslcontext") is not None
+        self._direct = None if self._is_tls else _direct(transport, self._owner.turns)
         name = self._name or _peer_name(transport)
         logger.info("%s: connected", name)
         self.session = Session(self._owner.phone, self, self._post, name)
@@ -159,7 +166,7 @@ class Link(asyncio.BufferedProtocol):
         if self._direct is not None and not self._transport.get_write_buffer_size():
             buffers = self._direct.write(buffers)
         if buffers:
-            self._transport.writelines(buffers)
+            self._transport.writelines(_records(buffers) if self._is_tls else buffers)
 
     def pause_reading(self) -> None:
         """Read no more."""
@@ -237,10 +244,15 @@ def _tune(transport: asyncio.BaseTransport) -> None:
 
 
 def _direct(transport: asyncio.BaseTransport, turns: Turns) -> DirectSocket | None:
-    """The fast path, where bytes on the socket are the guest's own."""
+    """The fast path, where there is a socket."""
     sock = transport.get_extra_info("socket")
-    is_plain = sock is not None and transport.get_extra_info("sslcontext") is None
-    return DirectSocket(sock.fileno(), turns) if is_plain else None
+    return None if sock is None else DirectSocket(sock.fileno(), turns)
+
+
+def _records(buffers: Sequence[Buffer]) -> list[memoryview]:
+    """Pieces that each become a TLS record."""
+    data = memoryview(b"".join(buffers))
+    return [data[start : start + RECORD] for start in range(0, len(data), RECORD)]
 
 
 def _peer_name(transport: asyncio.BaseTransport) -> str:

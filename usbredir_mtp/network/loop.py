@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import ssl
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from usbredir_mtp.network.dialing import Dialer, DialError
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Coroutine, Sequence
     from typing import Any
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from usbredir_mtp.network.server import Server
 
 logger = logging.getLogger(__name__)
+
+
+RELOAD_TIMEOUT = 10.0
+"""Seconds for a change of the configuration to be finished before all ends: a dead network mount may hold it up."""
 
 
 @dataclass(slots=True)
@@ -104,23 +108,32 @@ async def serve(servers: Servers, ready: Callable[[], None], reload: Callable[[]
     """
     loop = asyncio.get_running_loop()
     stop, stop_now = asyncio.Event(), asyncio.Event()
+    ending = False
 
     def on_signal() -> None:
         (stop_now if stop.is_set() else stop).set()
 
     reloads = ThreadPoolExecutor(1, thread_name_prefix="reload")  # no thread before the first signal
+    reloading: list[asyncio.Future[None]] = []
+
+    def on_hangup() -> None:
+        reloading[:] = [each for each in reloading if not each.done()]
+        if not ending:
+            reloading.append(loop.run_in_executor(reloads, reload))
+
     await servers.begin()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
-    loop.add_signal_handler(signal.SIGHUP, lambda: reloads.submit(reload))
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
     ready()
     stopped = asyncio.ensure_future(stop.wait())
     ends: set[asyncio.Future[Any]] = {stopped, servers.failed}
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
     logger.info("unplugging")
+    ending = True
     reloads.shutdown(wait=False, cancel_futures=True)
-    shutting_down = asyncio.ensure_future(servers.end())
+    shutting_down = asyncio.ensure_future(_end(servers, reloading))
     at_once = asyncio.ensure_future(stop_now.wait())
     await asyncio.wait({shutting_down, at_once}, return_when=asyncio.FIRST_COMPLETED)
     at_once.cancel()
@@ -129,6 +142,13 @@ async def serve(servers: Servers, ready: Callable[[], None], reload: Callable[[]
         raise KeyboardInterrupt
     if servers.failed.done():
         raise servers.failed.result()
+
+
+async def _end(servers: Servers, reloading: Sequence[asyncio.Future[None]]) -> None:
+    """Shut down, once nobody adds to what there is, or takes too long to."""
+    if reloading:
+        await asyncio.wait(reloading, timeout=RELOAD_TIMEOUT)
+    await servers.end()
 
 
 def run(main: Coroutine[Any, Any, None], loop: str = "auto") -> None:
@@ -149,14 +169,9 @@ def run(main: Coroutine[Any, Any, None], loop: str = "auto") -> None:
 
 
 def _complain(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Tell of what no one has caught: a peer's failed TLS handshake in one line, a fault of ours in full."""
+    """Tell of what no one has caught: what a connection dies of in one line, a fault of ours in full."""
     error = context.get("exception")
-    if isinstance(error, ssl.SSLError | ConnectionError | TimeoutError):
-        logger.warning("a connection has failed: %s", _text(error))
+    if isinstance(error, OSError):  # TLS's errors are such
+        logger.warning("a connection has failed: %s", error)
     else:
         logger.error("a fault of usbredir-mtp's, please report it: %s", context["message"], exc_info=error)
-
-
-def _text(error: Exception) -> str:
-    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
-    return f"TLS, {str(reason).replace('_', ' ').lower()}" if isinstance(error, ssl.SSLError) else str(reason)

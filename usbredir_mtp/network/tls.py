@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,6 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+logger = logging.getLogger(__name__)
 
 
 class TlsError(ValueError):
@@ -44,6 +48,7 @@ class TlsFiles:
         if self.cert is None:
             raise TlsError("--tls-ca alone is for --connect: whoever listens needs --tls-cert and --tls-key too")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.sslobject_class = _Telling
         self._load(context)
         if self.ca is not None:
             context.verify_mode = ssl.CERT_REQUIRED
@@ -76,6 +81,26 @@ class TlsFiles:
                 raise TlsError(f"{names}: {_reason(error)}") from error
         elif self.key is not None:
             raise TlsError("--tls-key needs --tls-cert")
+
+
+class _Telling(ssl.SSLObject):
+    """Says why a guest is refused; event loops keep that to themselves."""
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            logger.warning("refused a connection over TLS: %s", reason_of(error))
+            raise
+
+
+def reason_of(error: ssl.SSLError) -> str:
+    """What was wrong."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is refused: {error.verify_message} (see --tls-ca)"
+    return (error.reason or error.strerror or str(error)).replace("_", " ").lower()
 
 
 def _reason(error: Exception) -> str:
