@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from usbredir_mtp.mtp.events import Event
     from usbredir_mtp.network.loop import Servers
+    from usbredir_mtp.network.reporter import Reporter
     from usbredir_mtp.network.server import Server
     from usbredir_mtp.setup import Setup
 
@@ -155,7 +156,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["--port", "65536"], "65536 is not in the range 0<=x<=65535"),
     (["--port", "-1"], "-1 is not in the range"),
     (["--port", "http"], "'http' is not a valid integer"),
-    (["--listen", "4000"], "'4000' is no address: use tcp:HOST:PORT, unix:PATH or fd:N"),
+    (["--listen", "4000"], "'4000' is no address: use tcp:HOST:PORT, unix:PATH, fd:N or systemd:[NAME]"),
     (["--listen", ""], "'' is no address"),
     (["--listen", "tcp:::1:4000"], "in brackets"),
     (["--listen", "unix:/" + "x" * 200], "too long for the path of a socket"),
@@ -255,7 +256,15 @@ class Network:
         finally:
             self.closed += 1
 
-    def serve(self, servers: Servers, ready: Callable[[], None], reload: Callable[[], None]) -> object:
+    def serve(
+        self,
+        servers: Servers,
+        ready: Callable[[], None],
+        reload: Callable[[], None],
+        reporter: Reporter,
+        beside: object,
+    ) -> object:
+        assert beside is None
         [(server, ways)] = servers._first
         self.servers.append(server)
         assert [listener.address for listener in ways.listeners] == self.started[-1]

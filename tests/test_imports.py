@@ -11,14 +11,29 @@ PACKAGE = Path(__file__).parents[1] / "usbredir_mtp"
 NAME = PACKAGE.name
 
 LAYERS = ("protocol", "device", "mtp")
-_NETWORK = {"network/dialing.py", "network/link.py", "network/loop.py", "network/server.py"}
+_NETWORK = {
+    *("network/dialing.py", "network/http.py", "network/link.py", "network/loop.py", "network/reporter.py"),
+    *("network/server.py", "network/spice.py", "network/spice_channels.py"),
+    "hotplug/qmp.py",
+}
 OWNERS = {
     "asyncio": _NETWORK,
     "uvloop": {"network/loop.py"},
-    "ssl": {"network/dialing.py", "network/loop.py", "network/server.py", "network/tls.py", "program.py"},
+    "ssl": {
+        *("network/dialing.py", "network/loop.py", "network/server.py", "network/spice.py"),
+        *("network/spice_channels.py", "network/tls.py", "program.py"),
+    },
     "click": {"cli.py", "options.py"},
     "watchdog": {"mtp/observer.py"},
-    "socket": {"mtp/media/client.py", "network/link.py", "network/listening.py", "network/server.py"},
+    "prometheus_client": {"exposition.py"},
+    "socket": {
+        *("mtp/media/client.py", "notify.py"),
+        *("network/http.py", "network/link.py", "network/listening.py", "network/server.py"),
+        *("network/spice.py", "network/spice_channels.py"),
+        *("hotplug/attach.py", "hotplug/plug.py", "hotplug/qmp.py"),
+    },
+    "cryptography": {"spice/ticket.py"},
+    "qemu": {"hotplug/qmp.py"},
     "PIL": {"mtp/media/images.py"},
     "mutagen": {"mtp/media/tags.py"},
 }

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -30,8 +31,9 @@ class Scripted:
     ends: list[Exception | None] = field(default_factory=list)
     closed: int = 0
     tidied: int = 0
+    errors: Counter[int] = field(default_factory=Counter)
 
-    def execute(self, command: Command, channel: Channel) -> None:
+    def execute(self, command: Command, channel: Channel) -> ResponseCode:
         self.begun.append(command.transaction)
         try:
             self.scripts.get(command.transaction, answer)(channel)
@@ -39,6 +41,7 @@ class Scripted:
             self.ends.append(error)
             raise
         self.ends.append(None)
+        return ResponseCode.OK
 
     def close_session(self) -> None:
         self.closed += 1

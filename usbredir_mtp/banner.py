@@ -6,7 +6,7 @@ import shlex
 from html import escape
 from typing import TYPE_CHECKING
 
-from usbredir_mtp.network.addresses import Inherited, Tcp, Unix
+from usbredir_mtp.network.addresses import Tcp, Unix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +66,7 @@ def banner(
         lines += [f"Listening on {', '.join(map(str, addresses))}"]
     if targets:
         lines += [f"Connecting to {', '.join(map(str, targets))}"]
-    dialled = [_dialled(address) for address in addresses if not isinstance(address, Inherited)]
+    dialled = [_dialled(address) for address in addresses if isinstance(address, Tcp | Unix)]
     if dialled:
         lines += ["", *_instructions(dialled[0], dialled[1:_MOST])]
     return "\n".join(lines)

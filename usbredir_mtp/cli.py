@@ -3,36 +3,47 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from contextlib import closing
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 from click.core import ParameterSource
 
-from usbredir_mtp import __version__
+from usbredir_mtp import __version__, logs
 from usbredir_mtp.banner import description
-from usbredir_mtp.network.addresses import Address, AddressError, Tcp
+from usbredir_mtp.hotplug import attach as hotplug
+from usbredir_mtp.hotplug import libvirt
+from usbredir_mtp.hotplug.errors import AttachError
+from usbredir_mtp.hotplug.qmp import check_library as check_qmp
+from usbredir_mtp.monitor import Monitor, MonitorError, check_monitor
+from usbredir_mtp.network.activation import passed
+from usbredir_mtp.network.addresses import Activated, Address, AddressError, Spice, Tcp, Unix
 from usbredir_mtp.network.dialing import DialError
 from usbredir_mtp.network.listening import ListenError
 from usbredir_mtp.network.loop import run, serve
+from usbredir_mtp.network.reporter import Reporter
 from usbredir_mtp.network.tls import TlsError, TlsFiles
+from usbredir_mtp.notify import notifier, status_of
 from usbredir_mtp.options import OPTIONS, Reading, config_of, section_of
-from usbredir_mtp.program import Plan, Program, Reach
+from usbredir_mtp.program import Plan, Program, Reach, ReachError, SpiceAccess
 from usbredir_mtp.sandbox import Needs, Sandbox, SandboxError, enter
 from usbredir_mtp.setup import configure
+from usbredir_mtp.spice.errors import PasswordError
+from usbredir_mtp.spice.password import find_password
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
 EXIT_USAGE = 2
 EXIT_START = 3
 """Exit codes, beside 0: the command line is wrong; something failed at start."""
-
-_LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "auto_envvar_prefix": "USBREDIR_MTP"}
 _EPILOG = (
@@ -61,36 +72,126 @@ def _optioned(function: Callable[..., None]) -> Callable[..., None]:
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> None:
     """Share folders with virtual machines as a virtual MTP phone, over usbredir."""
-    _set_up_logging(-1 if options["quiet"] else options["verbose"])
+    logs.set_up(-1 if options["quiet"] else options["verbose"], options["log_format"])
     plans = _wanted(ctx)
-    try:
-        program = Program(plans)
-    except (AddressError, TlsError) as error:
-        raise click.UsageError(str(error)) from error
-    except ListenError as error:
-        _cannot_start(str(error))
-    try:
-        _serve(options, program, lambda: parse(ctx.obj.arguments))
-    finally:
-        program.close()
+    with closing(_listening(Program, plans)) as program, closing(_listening(_monitor, options)) as monitor:
+        _run(options, program, monitor, lambda: parse(ctx.obj.arguments))
 
 
 @click.command(name="check", cls=_Command, context_settings=_CONTEXT)
 @_optioned
 @click.pass_context
-def check(ctx: click.Context, /, **_options: Any) -> None:
+def check(ctx: click.Context, /, **options: Any) -> None:
     """Say what these options, and the file of --config, would do; exit code 2 if they are wrong."""
     plans = _wanted(ctx)
     try:
         for plan in plans:
             plan.reach.check()
-    except (AddressError, TlsError) as error:
+        check_monitor(options["metrics"], insecure=options["insecure"])
+    except (AddressError, MonitorError, ReachError, TlsError) as error:
         raise click.UsageError(str(error)) from error
     click.echo("\n\n".join(map(description, plans)))
 
 
-COMMANDS = {"check": check}
+_NOT_TO_ATTACH = {
+    *("connect", "host", "port", "reserve", "metrics"),
+    *("spice_password_file", "spice_password_prompt", "tls_cert", "tls_key", "tls_ca"),
+}
+"""Options that `attach` has not: it finds its way by itself."""
+
+
+@click.command(name="attach", cls=_Command, context_settings=_CONTEXT)
+@click.option("--libvirt", metavar="DOMAIN", help="VM of libvirt's, in place of --qmp; needs virsh.")
+@click.option("--libvirt-uri", metavar="URI", help="libvirt's connection, such as qemu:///session.")
+@click.option("--print-xml", is_flag=True, help="Leave virsh alone: print what to give to it, and serve.")
+@click.option(
+    "--add-controller/--no-add-controller",
+    default=True,
+    help="Plug in a USB controller as well, where the VM has no free port of this speed.  [default: add it]",
+)
+@_optioned
+@click.pass_context
+def attach(ctx: click.Context, /, **options: Any) -> None:
+    """Plug the phone into a VM that is running, over its QMP monitor or with libvirt, and take it out in the end."""
+    logs.set_up(-1 if options["quiet"] else options["verbose"], options["log_format"])
+    if (options["qmp"] is None) == (options["libvirt"] is None):
+        raise click.UsageError("either --qmp PATH or --libvirt DOMAIN is needed: the VM to plug the phone into")
+    try:
+        (_attach_to_libvirt if options["qmp"] is None else _attach_to_qemu)(ctx, options)
+    except AttachError as error:
+        _cannot_start(str(error))
+
+
+attach.params = [param for param in attach.params if param.name not in _NOT_TO_ATTACH]
+
+
+def _attach_to_qemu(ctx: click.Context, options: dict[str, Any]) -> None:
+    """Over a socket pair, whose other end QEMU is given: no address, no permissions."""
+    if options["listen"]:
+        raise click.UsageError("--listen does not go with --qmp: the VM is given a socket of its own")
+    path: Path = options["qmp"]
+    check_qmp()
+    endings: list[hotplug.Ending] = []
+    with closing(_listening(Program, [_bare_plan(ctx, Reach())])) as program:
+        [device] = program.devices
+
+        async def beside() -> None:
+            adopt = partial(device.server.adopt, name=f"VM of {path}")
+            speed, add_controller = options["speed"], options["add_controller"]
+            endings.append(await hotplug.attach(path, adopt, speed=speed, add_controller=add_controller))
+
+        _run(options, program, beside=beside)
+    if not options["quiet"]:
+        click.echo("\n".join(map(str, endings)))
+
+
+def _attach_to_libvirt(ctx: click.Context, options: dict[str, Any]) -> None:
+    """Libvirt's QEMU connects to us."""
+    domain = libvirt.Domain(options["libvirt"], options["libvirt_uri"])
+    reach = Reach(
+        listen=options["listen"][:1] or (libvirt.suggest_address(domain),),
+        insecure=options["insecure"],
+        mode=options["socket_mode"],
+        users=options["allow_user"],
+    )
+    with closing(_listening(Program, [_bare_plan(ctx, reach)])) as program:
+        [device] = program.devices
+        address = device.listeners[0].address
+        if not isinstance(address, Tcp | Unix):
+            raise click.UsageError(f"--listen {address}: a tcp: or unix: address is needed here")
+        if options["print_xml"] or not libvirt.has_virsh():
+            click.echo(libvirt.by_hand(domain, address))
+            _run(options, program)
+        else:
+            with libvirt.plugged(domain, address):
+                _run(options, program)
+
+
+def _bare_plan(ctx: click.Context, reach: Reach) -> Plan:
+    config = config_of(ctx)
+    if config is not None and config.devices:
+        raise click.UsageError(f"attach plugs in one device, and {ctx.params['config']} has [[device]] tables")
+    try:
+        return Plan("", configure(ctx.params, section_of(ctx)), reach)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+COMMANDS = {"attach": attach, "check": check}
 """What there is beside serving, which needs no name."""
+
+
+_Listening = TypeVar("_Listening")
+
+
+def _listening(make: Callable[[Any], _Listening], what: object) -> _Listening:
+    """Make something that listens from the start."""
+    try:
+        return make(what)
+    except (AddressError, MonitorError, ReachError, TlsError) as error:
+        raise click.UsageError(str(error)) from error
+    except ListenError as error:
+        _cannot_start(str(error))
 
 
 def parse(arguments: Sequence[str]) -> list[Plan]:
@@ -144,8 +245,26 @@ def _plan(ctx: click.Context, name: str) -> Plan:
         insecure=options["insecure"],
         mode=options["socket_mode"],
         users=options["allow_user"],
+        spice=_spice_access(options),
     )
     return Plan(name, configure(options, section_of(ctx), name), reach)
+
+
+def _spice_access(options: dict[str, Any]) -> SpiceAccess:
+    if not any(isinstance(target, Spice) for target in options["connect"]):
+        return SpiceAccess()
+    file = options["spice_password_file"]
+    try:
+        password = find_password(file, os.environ, _ask if options["spice_password_prompt"] else None)
+    except PasswordError as error:
+        raise click.UsageError(f"SPICE: {error}") from error
+    return SpiceAccess(password, file, options["qmp"])
+
+
+@cache
+def _ask() -> str:
+    """The password that the user types, once: SIGHUP does not ask again."""
+    return str(click.prompt("SPICE password", hide_input=True, err=True))
 
 
 def _require_different(plans: Sequence[Plan]) -> None:
@@ -164,33 +283,56 @@ _SOURCES = {ParameterSource.DEFAULT_MAP: 1, ParameterSource.ENVIRONMENT: 2, Para
 
 
 def _addresses(context: click.Context) -> tuple[Address, ...]:
-    """What --listen says, or --host and --port: whichever is said where it goes before the other."""
+    """What --listen says, or --host and --port: whichever is said where it goes before the other; or else systemd."""
+    device = context.obj.device
     sources = map(context.get_parameter_source, ("listen", "host", "port"))
     listen, *short = (_SOURCES.get(source or ParameterSource.DEFAULT, 0) for source in sources)
     addresses: tuple[Address, ...] = context.params["listen"]
     if addresses and listen == max(short):
         raise click.UsageError("--listen does not go with --host and --port: say --listen tcp:HOST:PORT")
     if (addresses and listen > max(short)) or (context.params["connect"] and not max(short)):
-        return addresses
+        return tuple(Activated(device) if each == Activated() else each for each in addresses)
+    if not max(short) and passed():
+        return (Activated(device),)
     return (Tcp(context.params["host"], context.params["port"]),)
 
 
-def _serve(options: dict[str, Any], program: Program, read_again: Callable[[], list[Plan]]) -> None:
-    sandbox = _enter(options, program.needs)
+def _monitor(options: dict[str, Any]) -> Monitor:
+    return Monitor(
+        options["metrics"],
+        insecure=options["insecure"],
+        mode=options["socket_mode"],
+        users=options["allow_user"],
+    )
+
+
+def _run(
+    options: dict[str, Any],
+    program: Program,
+    monitor: Monitor | None = None,
+    read_again: Callable[[], list[Plan]] | None = None,
+    beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
+) -> None:
+    """Serve to the end."""
+    http = None if monitor is None else monitor.server(lambda: program.running)
+    reporter = Reporter(notifier(os.environ), lambda: _status(program))
+    files = [] if monitor is None else monitor.files
+    sandbox = _enter(options, replace(program.needs, sockets=[*program.needs.sockets, *files]))
 
     def ready() -> None:
         if not options["quiet"]:
-            click.echo("\n\n".join(device.banner for device in program.devices))
+            shown = [] if monitor is None else monitor.banner
+            click.echo("\n\n".join([*shown, *(device.banner for device in program.devices)]))
             sys.stdout.flush()
         program.start()
 
     try:
-        servers = program.share(sandbox)
+        servers = program.share(sandbox, http)
     except OSError as error:
         _cannot_start(f"cannot share {error.filename or 'a folder'}: {error.strerror or error}")
     try:
         reload = partial(_reload, program, sandbox, read_again)
-        run(serve(servers, ready, reload), options["loop"])
+        run(serve(servers, ready, reload, reporter, beside), options["loop"])
     except ImportError as error:
         raise click.UsageError("--loop uvloop: uvloop is not installed (pip install uvloop)") from error
     except DialError as error:
@@ -201,7 +343,16 @@ def _serve(options: dict[str, Any], program: Program, read_again: Callable[[], l
         sys.exit(1)
 
 
-def _reload(program: Program, sandbox: Sandbox, read_again: Callable[[], list[Plan]]) -> None:
+def _status(program: Program) -> str:
+    return status_of(
+        (device.plan.name, [export.name for export in device.plan.setup.exports], len(device.server.sessions))
+        for device in list(program.devices)
+    )
+
+
+def _reload(program: Program, sandbox: Sandbox, read_again: Callable[[], list[Plan]] | None) -> None:
+    if read_again is None:
+        return
     try:
         plans = read_again()
     except ValueError as error:
@@ -212,13 +363,13 @@ def _reload(program: Program, sandbox: Sandbox, read_again: Callable[[], list[Pl
 
 
 def _enter(options: dict[str, Any], needs: Needs) -> Sandbox:
-    ports = frozenset(port for each in options["reserve"] if isinstance(each, range) for port in each)
+    ports = frozenset(port for each in options.get("reserve", ()) if isinstance(each, range) for port in each)
     wanted = replace(
         needs,
         config=options["config"],
         bind=needs.bind | ports,
         connect=needs.connect | ports,
-        reserved=[each for each in options["reserve"] if not isinstance(each, range)],
+        reserved=[each for each in options.get("reserve", ()) if not isinstance(each, range)],
     )
     try:
         return enter(options["sandbox"], wanted)
@@ -227,17 +378,11 @@ def _enter(options: dict[str, Any], needs: Needs) -> Sandbox:
 
 
 def _cannot_start(text: str) -> NoReturn:
-    click.echo(f"Error: {text}", err=True)
+    if click.get_current_context().params.get("log_format") == logs.JSON:
+        logger.critical(text)
+    else:
+        click.echo(f"Error: {text}", err=True)
     sys.exit(EXIT_START)
-
-
-def _set_up_logging(verbosity: int) -> None:
-    logging.basicConfig(
-        level=_LEVELS[min(verbosity, 2)],
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s" if verbosity > 1 else "%(levelname)s: %(message)s",
-        stream=sys.stderr,
-    )
-    logging.getLogger("watchdog").setLevel(logging.WARNING)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from usbredir_mtp.device.device import VirtualDevice
     from usbredir_mtp.mtp.device import MtpDevice
+    from usbredir_mtp.tally import Tallies
     from usbredir_mtp.worker import Output
 
 Buffer = bytes | bytearray | memoryview
@@ -38,6 +39,7 @@ class MtpFunction:
         post: Runs a function on this thread soon; may be called from any thread, also when it is too late.
         later: Runs a function on this thread after some seconds.
         name: The peer, for the log.
+        tallies: Where transactions are counted.
 
     Attributes:
         unplug: Called when the guest has powered the device down.
@@ -50,6 +52,7 @@ class MtpFunction:
         post: Callable[[Callable[[], None]], None],
         later: Callable[[float, Callable[[], None]], None],
         name: str,
+        tallies: Tallies | None = None,
     ) -> None:
         self._publisher = device.objects.publisher
         self._post = post
@@ -57,7 +60,7 @@ class MtpFunction:
         self._name = name
         self._assembler = ContainerAssembler()
         self._responder = Responder(device, self._wake)
-        self._worker = Worker(self._responder, self._deliver, self._release, post)
+        self._worker = Worker(self._responder, self._deliver, self._release, post, tallies, name)
         self._delivered = 0
         self._closed = False
         self._woken = False
@@ -93,6 +96,16 @@ class MtpFunction:
     def busy(self) -> bool:
         """Whether a transaction is running, or the guest has not taken all of its answer."""
         return self._worker.busy or self._worker.unsent > 0
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of uploads that the storage has not been given."""
+        return self._worker.waiting
+
+    @property
+    def unsent(self) -> int:
+        """Bytes of answers that the guest has not taken."""
+        return self._worker.unsent
 
     # -- from the device -------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import platformdirs
 
 from usbredir_mtp.config import Config, ConfigError, Section, read_config
 from usbredir_mtp.exports import ExportError, parse_export
+from usbredir_mtp.logs import FORMATS, TEXT
 from usbredir_mtp.network.addresses import (
     CONNECT_SYNTAX,
     SYNTAX,
@@ -150,7 +151,9 @@ class Reading:
     device: str = ""
 
 
-GLOBAL = frozenset({"config", "version", "exports", "sandbox", "reserve", "loop", "verbose", "quiet"})
+GLOBAL = frozenset(
+    {"config", "version", "exports", "sandbox", "reserve", "metrics", "loop", "log_format", "verbose", "quiet"}
+)
 """Options that no device has of its own."""
 
 _CONFIG = "usbredir_mtp.config"
@@ -237,7 +240,9 @@ OPTIONS: Sequence[Callable[[Any], Any]] = (
         type=_AddressType(),
         multiple=True,
         help=f"Where guests attach: {SYNTAX}; repeat it for more. fd: is a listening socket that this program "
-        "inherits.",
+        "inherits, systemd: those that systemd passes to it; with a NAME only those with that FileDescriptorName=, "
+        "without one, for one of many devices, those with the device's name. Where neither this nor --port nor "
+        "--connect is said, they are taken without being asked for.",
     ),
     click.option(
         "--connect",
@@ -245,6 +250,19 @@ OPTIONS: Sequence[Callable[[Any], Any]] = (
         multiple=True,
         help=f"Where a VM waits to be connected to: {CONNECT_SYNTAX}; repeat it for more. Tried again until it works, "
         "and whenever the connection is lost.",
+    ),
+    click.option(
+        "--spice-password-file",
+        type=_FILE,
+        help="File whose first line is the password of the SPICE servers of --connect; or set "
+        "USBREDIR_MTP_SPICE_PASSWORD.",
+    ),
+    click.option("--spice-password-prompt", is_flag=True, help="Ask for that password at the start."),
+    click.option(
+        "--qmp",
+        type=click.Path(path_type=Path),
+        help="Unix socket of a QMP monitor of the VM of --connect spice: to join a viewer's session there instead of "
+        "taking it over. Needs usbredir-mtp[qmp].",
     ),
     click.option(
         "--host",
@@ -365,6 +383,18 @@ OPTIONS: Sequence[Callable[[Any], Any]] = (
         default="auto",
         show_default=True,
         help="Event loop; auto takes uvloop where it is installed.",
+    ),
+    click.option(
+        "--metrics",
+        type=_AddressType(),
+        help=f"Where a monitor asks for /metrics (Prometheus) and /healthz: {SYNTAX}. Needs usbredir-mtp[metrics].",
+    ),
+    click.option(
+        "--log-format",
+        type=click.Choice(FORMATS),
+        default=TEXT,
+        show_default=True,
+        help="Lines of text, or a JSON object on each.",
     ),
     click.option("-v", "--verbose", count=True, help="Log connections and failures; twice: every operation."),
     click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors."),

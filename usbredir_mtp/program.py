@@ -8,27 +8,73 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from usbredir_mtp.banner import banner
+from usbredir_mtp.hotplug.errors import AttachError
+from usbredir_mtp.hotplug.qmp import check_library as check_qmp
 from usbredir_mtp.network.addresses import Spice, Tcp, Unix
 from usbredir_mtp.network.dialing import opener
 from usbredir_mtp.network.direct import Turns
 from usbredir_mtp.network.listening import SOCKET_MODE, ListenError, check, listening
 from usbredir_mtp.network.loop import Servers, Ways
 from usbredir_mtp.network.server import Server
+from usbredir_mtp.network.spice import SpiceOpener, spice_opener
 from usbredir_mtp.network.tls import TlsFiles
 from usbredir_mtp.sandbox import Needs, Sandbox
 from usbredir_mtp.setup import update
+from usbredir_mtp.spice.errors import MissingLibraryError, PasswordError
+from usbredir_mtp.spice.ticket import check_library, check_password
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
+    from pathlib import Path
     from ssl import SSLContext
 
     from usbredir_mtp.exports import Shares
     from usbredir_mtp.network.addresses import Address, Target
     from usbredir_mtp.network.dialing import Opener
+    from usbredir_mtp.network.http import HttpServer
+    from usbredir_mtp.network.link import Link
     from usbredir_mtp.network.listening import Listener
     from usbredir_mtp.setup import Setup
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, frozen=True)
+class SpiceAccess:
+    """How to get into SPICE servers.
+
+    Attributes:
+        password: "" for none.
+        file: Where it comes from, if it does from a file.
+        qmp: Unix socket of the VM's QMP monitor.
+    """
+
+    password: str = field(default="", repr=False)
+    file: Path | None = None
+    qmp: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What is read again on SIGHUP."""
+        return () if self.file is None else (self.file,)
+
+    def check(self) -> None:
+        """Look whether all libraries are there, before the sandbox shuts.
+
+        Raises:
+            ReachError: one is missing, or no server can have this password.
+        """
+        try:
+            check_library()
+            check_password(self.password)
+            if self.qmp is not None:
+                check_qmp()
+        except (MissingLibraryError, PasswordError, AttachError) as error:
+            raise ReachError(str(error)) from error
+
+
+class ReachError(ValueError):
+    """Guests cannot be reached so; the text says why."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -42,6 +88,7 @@ class Reach:
         insecure: Whether all who can reach it are trusted.
         mode: Permissions of unix sockets.
         users: Ids of the users who may connect to them.
+        spice: How to get into SPICE servers.
     """
 
     listen: tuple[Address, ...] = ()
@@ -50,6 +97,7 @@ class Reach:
     insecure: bool = False
     mode: int = SOCKET_MODE
     users: tuple[int, ...] = ()
+    spice: SpiceAccess = field(default_factory=SpiceAccess)
 
     @property
     def is_safe(self) -> bool:
@@ -75,6 +123,15 @@ class Reach:
         """
         return self.tls.for_connecting() if self.connect and self.tls else None
 
+    def require_libraries(self) -> None:
+        """Look whether what SPICE needs is there, where it is spoken.
+
+        Raises:
+            ReachError: it is not.
+        """
+        if any(isinstance(target, Spice) for target in self.connect):
+            self.spice.check()
+
     def check(self) -> None:
         """Look whether it can be had, without doing so.
 
@@ -83,6 +140,7 @@ class Reach:
             AddressError: other machines could connect, and may not.
         """
         _ = self.listen_tls, self.connect_tls
+        self.require_libraries()
         check(self.listen, insecure=self.is_safe)
 
 
@@ -97,6 +155,11 @@ class Plan:
     name: str
     setup: Setup
     reach: Reach
+
+    @property
+    def label(self) -> str:
+        """What the log and the metrics call it."""
+        return self.name or self.setup.usb.product_name
 
     def __str__(self) -> str:
         return f"device {self.name!r}" if self.name else "the device"
@@ -113,12 +176,15 @@ class Device:
         AddressError: it would be open to other machines, and may not.
         ListenError: an address cannot be had.
         TlsError: a file for TLS cannot be used.
+        ReachError: SPICE cannot be spoken.
     """
 
     def __init__(self, plan: Plan, turns: Turns) -> None:
         self.plan = plan
         reach = plan.reach
+        reach.require_libraries()
         self._turns = turns
+        self.spice: list[SpiceOpener[Link]] = []
         with ExitStack() as undo:
             self._listen_tls, self._connect_tls = reach.listen_tls, reach.connect_tls
             self.listeners: Sequence[Listener] = undo.enter_context(
@@ -134,7 +200,7 @@ class Device:
         Raises:
             OSError: a folder cannot be opened.
         """
-        phone, self._shares = self.plan.setup.make()
+        phone, self._shares = self.plan.setup.make(self.plan.label)
         self._stack.callback(phone.mtp.close)
         self._shares.update(self.plan.setup.exports)
         self.server = Server(phone, self.plan.setup.grace, self.plan.reach.users, self._turns)
@@ -175,7 +241,11 @@ class Device:
         )
 
     def _opener(self, target: Target) -> Opener:
-        assert not isinstance(target, Spice)
+        if isinstance(target, Spice):
+            access = self.plan.reach.spice
+            tls = (self._connect_tls or TlsFiles().for_connecting()) if target.tls else None
+            self.spice.append(spice_opener(self.server, target, access.password, tls, access.qmp))
+            return self.spice[-1]
         return opener(self.server, target, self._connect_tls)
 
 
@@ -206,6 +276,11 @@ class Program:
         return self._devices.values()
 
     @property
+    def running(self) -> list[Server]:
+        """What serves them; may be asked by any thread, once they are shared."""
+        return [device.server for device in list(self.devices)]
+
+    @property
     def needs(self) -> Needs:
         """What the sandbox has to let through."""
         listeners = [listener for device in self.devices for listener in device.listeners]
@@ -214,16 +289,17 @@ class Program:
         return Needs(
             setups=[device.plan.setup for device in self.devices],
             sockets=[listener.file for listener in listeners if listener.file],
-            files=[file for reach in reaches for file in reach.tls],
+            files=[file for reach in reaches for file in (*reach.tls, *reach.spice.files)],
             bind=frozenset(each.address.port for each in listeners if isinstance(each.address, Tcp)),
             connect=frozenset(where.port for where in wheres if isinstance(where, Tcp)),
         )
 
-    def share(self, sandbox: Sandbox) -> Servers:
+    def share(self, sandbox: Sandbox, http: HttpServer | None = None) -> Servers:
         """Open what is shared; returns what serves it.
 
         Args:
             sandbox: What we are in.
+            http: Tells how the devices are.
 
         Raises:
             OSError: a folder cannot be opened.
@@ -231,7 +307,7 @@ class Program:
         self._sandbox = sandbox
         for device in self.devices:
             device.share()
-        self._servers = Servers([(device.server, device.ways) for device in self.devices])
+        self._servers = Servers([(device.server, device.ways) for device in self.devices], http)
         return self._servers
 
     def start(self) -> None:
@@ -264,7 +340,10 @@ class Program:
 
     def _change(self, plan: Plan) -> None:
         if plan.name in self._devices:
-            self._devices[plan.name].update(plan)
+            device = self._devices[plan.name]
+            device.update(plan)
+            for each in device.spice:
+                self._servers.call(each.take_back)
         else:
             self._add(plan)
 
@@ -277,10 +356,10 @@ class Program:
             undo.pop_all()
         device.start()
         self._devices[plan.name] = device
-        logger.info("plugged in: %s", plan)
+        logger.info("plugged in: %s", plan, extra={"device": plan.label})
 
     def _remove(self, name: str) -> None:
         device = self._devices.pop(name)
         self._servers.stop(device.server)
         device.close()
-        logger.info("unplugged: %s", device.plan)
+        logger.info("unplugged: %s", device.plan, extra={"device": device.plan.label})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from usbredir_mtp.device.device import VirtualDevice
 from usbredir_mtp.device.identity import Identity
@@ -19,6 +19,7 @@ from usbredir_mtp.protocol.connection import HostConnection
 from usbredir_mtp.protocol.constants import ENDPOINT_COUNT, Capability, Status, TransferType
 from usbredir_mtp.protocol.errors import FilterError
 from usbredir_mtp.protocol.filters import explain_reject, parse_filter
+from usbredir_mtp.tally import Tallies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,11 +56,27 @@ class Transport(Protocol):
 
 @dataclass(slots=True, frozen=True)
 class Phone:
-    """What is plugged in: what it is to MTP and to USB, and how fast it is."""
+    """What is plugged in: what it is to MTP and to USB, and how fast it is.
+
+    Attributes:
+        name: What the log and the metrics call it.
+        tallies: What has been done with it.
+    """
 
     mtp: MtpDevice
     usb: Identity = field(default_factory=Identity)
     speed: Speed = Speed.HIGH
+    name: str = ""
+    tallies: Tallies = field(default_factory=Tallies)
+
+
+class Queues(NamedTuple):
+    """What waits somewhere: bytes of uploads for the storage, of answers for the guest; transfers of each direction."""
+
+    uploads: int
+    answers: int
+    transfers_in: int
+    transfers_out: int
 
 
 class Session:
@@ -82,7 +99,7 @@ class Session:
         self.name = name
         self._transport = transport
         self._connection = HostConnection()
-        self._function = MtpFunction(phone.mtp, post, transport.later, name)
+        self._function = MtpFunction(phone.mtp, post, transport.later, name, phone.tallies)
         self._device = VirtualDevice(phone.usb, phone.speed, self._function, self._complete, self._send_event)
         self._function.attach(self._device, self._flush, self.unplug)
         self._on_packet = self._handlers()
@@ -144,6 +161,18 @@ class Session:
     def busy(self) -> bool:
         """Whether a transaction is running."""
         return self._function.busy
+
+    @property
+    def queues(self) -> Queues:
+        """What waits at the moment; may be asked by any thread."""
+        function, device = self._function, self._device
+        uploads = function.waiting + device.bulk_out.pending_bytes
+        return Queues(uploads, function.unsent, device.bulk_in.pending, device.bulk_out.pending)
+
+    @property
+    def unplugging(self) -> bool:
+        """Whether the device is being taken away, or has been."""
+        return self._unplugging
 
     def unplug(self) -> None:
         """Take the device away; the transport is closed once the guest has acknowledged, or at once if it cannot."""

@@ -54,13 +54,13 @@ class Setup:
     grace: float
     has_serial: bool
 
-    def make(self) -> tuple[Phone, Shares]:
-        """The device, with nothing shared yet, and what decides about that."""
+    def make(self, name: str = "") -> tuple[Phone, Shares]:
+        """The device, with nothing shared yet, and what decides about that; the log and the metrics call it `name`."""
         memory = Memory(self.state and self.state / f"{self.usb.serial}.json")
         objects = ObjectTable(presentation=self.presentation)
         media = Media(self.cache and self.cache / "thumbnails") if self.media else None
         device = MtpDevice(objects, self.mtp, memory, media, self.allow_format)
-        return Phone(device, self.usb, self.speed), Shares(device)
+        return Phone(device, self.usb, self.speed, name), Shares(device)
 
     def is_same_device(self, other: Setup) -> bool:
         """Whether a running device can become what another setup asks for (see `update`)."""

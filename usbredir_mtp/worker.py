@@ -11,11 +11,14 @@ import logging
 import threading
 from functools import partial
 from queue import SimpleQueue
+from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from usbredir_mtp import logs
 from usbredir_mtp.mtp.codes import ResponseCode
 from usbredir_mtp.mtp.containers import Command, DataEnd, DataStart, Item, Payload
 from usbredir_mtp.mtp.errors import MtpError, TransactionCancelled
+from usbredir_mtp.tally import Tallies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,6 +84,8 @@ class Worker:
         deliver: Called through `post` with output, in order.
         release: Called through `post` when there is room for uploads again.
         post: Runs a function on the loop's side soon; may be called from any thread.
+        tallies: Where transactions are counted.
+        name: The peer, for the log.
     """
 
     def __init__(
@@ -89,8 +94,13 @@ class Worker:
         deliver: Callable[[Output], None],
         release: Callable[[], None],
         post: Callable[[Callable[[], None]], None],
+        tallies: Tallies | None = None,
+        name: str = "",
     ) -> None:
         self._responder = responder
+        self._tallies = tallies or Tallies()
+        self.tally = self._tallies.begin(responder.errors)
+        self._name = name
         self._deliver = deliver
         self._release = release
         self._post = post
@@ -138,6 +148,11 @@ class Worker:
     def unsent(self) -> int:
         """Bytes of output that have not left: delivered or on their way to it."""
         return self._produced - self._sent
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of uploads, or what counts as such, that the storage has not been given."""
+        return self._handed_over - self._taken + self._gathered_size
 
     @property
     def cancelling(self) -> bool:
@@ -199,6 +214,13 @@ class Worker:
     # -- the worker's side ---------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        logs.PEER.set(self._name)
+        try:
+            self._work()
+        finally:
+            self._tallies.end(self.tally)
+
+    def _work(self) -> None:
         while True:
             entry = self.take()
             self._reached = entry.epoch
@@ -215,13 +237,17 @@ class Worker:
 
     def _transact(self, epoch: int, command: Command) -> None:
         transaction = _Transaction(self, epoch, command)
+        begun = perf_counter()
         try:
-            self._responder.execute(command, transaction)
+            result = self._responder.execute(command, transaction)
             transaction.flush()
         except TransactionCancelled:
+            result = ResponseCode.TRANSACTION_CANCELLED
             logger.info("transaction %d was cancelled", command.transaction)
         except Exception:
+            result = ResponseCode.GENERAL_ERROR
             logger.exception("a fault of usbredir-mtp's, please report it: operation %#06x", command.code)
+        self.tally.ended(command.code, result, perf_counter() - begun)
 
     def take(self) -> _Entry:
         """The next entry that is not of an older epoch."""
@@ -287,6 +313,7 @@ class _Transaction:
                 self._worker.put_back(entry)
                 raise TransactionCancelled
             if isinstance(item, Payload):
+                self._worker.tally.received += len(item.data)
                 return item.data
             if isinstance(item, DataEnd):
                 if not item.complete:
@@ -314,4 +341,5 @@ class _Transaction:
         if self._output:
             output, self._output = self._output, []
             size, self._size = self._size, 0
+            self._worker.tally.sent += size
             self._worker.produce(self._epoch, output, size)

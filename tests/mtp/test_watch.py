@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
+import sys
 import threading
 import time
 import warnings
@@ -409,6 +411,18 @@ def test_a_root_that_is_not_there_yet(
     finally:
         running.stop()
     assert not caplog.records
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify's")
+def test_an_event_in_the_last_moment_is_no_error(
+    share: Path, listener: Listener, caplog: pytest.LogCaptureFixture
+) -> None:
+    watch_folder(os.path.realpath(share), listener, is_temporary).stop()
+    watchdog = logging.getLogger("watchdog.observers.inotify")
+    watchdog.error("InotifyEmitter.queue_events() called when the thread is inactive")
+    assert not caplog.records
+    watchdog.error("anything else")
+    assert caplog.messages == ["anything else"]
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_a_path_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "'' is no address: use tcp:HOST:PORT, unix:PATH or fd:N"),
+        ("", "'' is no address: use tcp:HOST:PORT, unix:PATH, fd:N or systemd:[NAME]"),
         ("4000", "'4000' is no address: use tcp:"),
         ("tcp", "'tcp' is no address: use tcp:"),
         ("127.0.0.1:4000", "is no address: use tcp:"),

@@ -54,6 +54,11 @@ class BulkIn:
         self._pending: deque[tuple[int, int]] = deque()
         self._paused = False
 
+    @property
+    def pending(self) -> int:
+        """Transfers that wait for data."""
+        return len(self._pending)
+
     def submit(self, id_: int, length: int) -> None:
         """A transfer that takes up to `length` bytes; one of none takes only a zero-length packet, if one is due."""
         if self.halted:
@@ -228,6 +233,11 @@ class BulkOut:
         self._pending: deque[tuple[int, Buffer]] = deque()
         self._held = False
         self._running = False
+
+    @property
+    def pending(self) -> int:
+        """Transfers that wait."""
+        return len(self._pending)
 
     def submit(self, id_: int, data: Buffer) -> None:
         """A transfer from the host."""

@@ -18,6 +18,8 @@ from usbredir_mtp.mtp.nodes import storage_of
 from usbredir_mtp.mtp.references import References
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from usbredir_mtp.mtp.media.media import Media
     from usbredir_mtp.mtp.nodes import Root
     from usbredir_mtp.mtp.objects import ObjectTable
@@ -88,6 +90,11 @@ class MtpDevice:
             logger.warning("%s: taken away in the middle of an upload", storage_of(root).description)
         self._stop_watching(root)
         self.objects.remove_storage(root)
+
+    def watches(self) -> Iterator[tuple[Root, Watch | None]]:
+        """The storages, and what tells of changes to each; None for nothing. For any thread."""
+        for root in self.objects.stores:
+            yield root, self._watches.get(root)
 
     def rename(self, identity: ResponderIdentity) -> None:
         """Be called something else from now on; initiators are told."""

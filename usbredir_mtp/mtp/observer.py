@@ -137,6 +137,12 @@ def _tame_watchdog() -> None:
         # By default every event behind one of what left the tree is half a second late. Should the other end of
         # a move come even later, it is told as a removal and an addition.
         InotifyMoveEventGrouper.delay = _MOVE_SECONDS
+        # It calls an event that comes while it is stopped an error.
+        logging.getLogger("watchdog.observers.inotify").addFilter(_is_no_late_event)
+
+
+def _is_no_late_event(record: logging.LogRecord) -> bool:
+    return "when the thread is inactive" not in record.getMessage()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ Plain blocking code for one thread per session; what carries the bytes is behind
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -88,6 +89,7 @@ class Responder:
         session: The open session, None outside of one.
         power_off: The initiator wants the device to be unplugged.
         untidy: `tidy` has something to do.
+        errors: Number of an error of the host's -> how many transactions it has brought to an end.
     """
 
     def __init__(
@@ -102,12 +104,13 @@ class Responder:
         self.operations = operations
         self.power_off = False
         self.untidy = False
+        self.errors: Counter[int] = Counter()
         self._wake = wake
         self._events = EventQueue(self._everything_changed)
         self._channel: Channel | None = None
 
-    def execute(self, command: Command, channel: Channel) -> None:
-        """Run one transaction to its end.
+    def execute(self, command: Command, channel: Channel) -> ResponseCode:
+        """Run one transaction to its end; returns what was answered.
 
         Raises:
             TransactionCancelled: it was given up; whatever it had begun is undone, and nothing more is sent.
@@ -123,6 +126,7 @@ class Responder:
                 channel.end()
         finally:
             self._channel = None
+        return code
 
     def checkpoint(self) -> None:
         """For handlers that take long: raises `TransactionCancelled` when the initiator no longer waits."""
@@ -190,8 +194,7 @@ class Responder:
                 sink = self._receive_data(operation, command, channel, stack)
                 reply = operation.handler(self, _padded(command), sink)
         except (MtpError, OSError) as error:
-            logger.info("%s: %s", _name(command), error)
-            return Reply(code=response_code(error))
+            return Reply(code=self._failed(command, error))
         except TransactionCancelled:
             raise
         except Exception:
@@ -240,8 +243,7 @@ class Responder:
             try:
                 data = source.read(min(_block(HEADER.size + source.length - left), left)) if left else b""
             except (MtpError, OSError) as error:
-                logger.info("%s: %s", _name(command), error)
-                data, failure = b"", response_code(error)
+                data, failure = b"", self._failed(command, error)
             except Exception:
                 logger.exception(_FAULT, _name(command))
                 data, failure = b"", ResponseCode.GENERAL_ERROR
@@ -259,6 +261,14 @@ class Responder:
         if failure is None and left:
             failure = ResponseCode.INCOMPLETE_TRANSFER
         return failure
+
+    def _failed(self, command: Command, error: MtpError | OSError) -> ResponseCode:
+        """What to answer where that is why a transaction fails."""
+        logger.info("%s: %s", _name(command), error)
+        of_host = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(of_host, OSError):
+            self.errors[of_host.errno or 0] += 1
+        return response_code(error)
 
 
 def _let_go(editor: Editor) -> None:

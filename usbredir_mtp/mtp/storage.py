@@ -13,7 +13,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from contextlib import closing
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -122,8 +122,33 @@ class Change(NamedTuple):
     folder: bool = False
 
 
+class WatchState(StrEnum):
+    """How a watch is getting on."""
+
+    STARTING = "starting"
+    """Changes are not noticed yet."""
+    WATCHING = "watching"
+    """They are told as they happen."""
+    POLLING = "polling"
+    """They are looked for from time to time."""
+    GONE = "gone"
+    """What is watched is not there; it is waited for."""
+    FAILED = "failed"
+    """They are not noticed, and will not be."""
+
+
 class Watch(Protocol):
-    """A running subscription to a storage's changes."""
+    """A running subscription to a storage's changes.
+
+    Attributes:
+        losses: How many times changes were lost, and all had to be looked at.
+    """
+
+    losses: int
+
+    @property
+    def state(self) -> WatchState:
+        """How it is getting on; may be asked by any thread."""
 
     def stop(self) -> None:
         """End it; no change is delivered once this has returned. May be called more than once."""

@@ -90,6 +90,10 @@ class Stores:
                 del self._uploads[root]
                 self._upload_ended.notify_all()
 
+    def uploads(self, root: Root) -> int:
+        """How many uploads to a storage are running."""
+        return self._uploads[root]
+
     def wait_for_uploads(self, root: Root, seconds: float) -> bool:
         """Wait until no upload to a storage is running, for some seconds at most; says whether that came to be."""
         with self._lock:

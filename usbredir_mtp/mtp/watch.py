@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path as HostPath
 from typing import TYPE_CHECKING
 
-from usbredir_mtp.mtp.storage import Change, ChangeKind
+from usbredir_mtp.mtp.storage import Change, ChangeKind, WatchState
 from usbredir_mtp.mtp.watch_plan import WatchMode, WatchPlan, others_change
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class FolderWatch:
     listener: Callable[[Change], None]
     is_temporary: Callable[[str], bool]
     plan: WatchPlan = _INOTIFY
+    losses: int = field(init=False, default=0)
+    _state: WatchState = field(init=False, default=WatchState.STARTING)
     _stopped: threading.Event = field(init=False, default_factory=threading.Event)
     _wake: threading.Event = field(init=False, default_factory=threading.Event)
     _root_gone: threading.Event = field(init=False, default_factory=threading.Event)
@@ -91,6 +93,11 @@ class FolderWatch:
             pass  # wait for the call in progress
         if self._thread is not threading.current_thread():
             self._thread.join(_STOP_SECONDS)
+
+    @property
+    def state(self) -> WatchState:
+        """See `storage.Watch`; FAILED also if a fault of ours has ended it."""
+        return self._state if self._thread.is_alive() else WatchState.FAILED
 
     def deliver(self, change: Change) -> None:
         """Hand a change to the listener, unless the watch has been stopped."""
@@ -137,6 +144,7 @@ class FolderWatch:
         pause = 0.0
         while not self._stopped.wait(pause):
             begun = time.monotonic()
+            self._state = WatchState.GONE if _identity(self.root) is None else WatchState.POLLING
             self.deliver(_EVERYTHING)
             pause = max(self.plan.seconds, _POLL_SHARE * (time.monotonic() - begun))
 
@@ -144,6 +152,7 @@ class FolderWatch:
         """Watch the root for as long as it is the same folder."""
         self._root_gone.clear()
         watched = _identity(self.root)
+        self._state = WatchState.GONE if watched is None else WatchState.STARTING
         observation = None if watched is None else observe(self)
         if observation is None:
             self.deliver(_EVERYTHING)  # nothing is there any more
@@ -151,6 +160,7 @@ class FolderWatch:
             return
         try:
             self.deliver(_EVERYTHING)  # whatever happened before we began
+            self._state = WatchState.WATCHING
             while self._is_root(watched) and observation.whole and not self._wake.wait(_CHECK_SECONDS):
                 pass
             if self._is_root(watched) and not observation.whole:
@@ -161,6 +171,7 @@ class FolderWatch:
         if self._is_root(watched):
             # Events were lost, and watches with them. watchdog puts these right at some time, but what comes
             # between our look and that would be lost too: begin anew, which looks when all is watched.
+            self.losses += 1
             self._stopped.wait(_SETTLE_SECONDS)
 
     def _is_root(self, watched: tuple[int, int] | None) -> bool:

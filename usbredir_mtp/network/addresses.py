@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _Kind = TypeVar("_Kind")
 
-SYNTAX = "tcp:HOST:PORT, unix:PATH or fd:N"
+SYNTAX = "tcp:HOST:PORT, unix:PATH, fd:N or systemd:[NAME]"
 CONNECT_SYNTAX = "tcp:HOST:PORT, unix:PATH, spice://HOST:PORT, spice+tls://HOST:PORT or spice+unix:PATH"
 
 MAX_PATH = 107 if sys.platform == "linux" else 103
@@ -57,12 +57,26 @@ class Unix:
 
 @dataclass(slots=True, frozen=True)
 class Inherited:
-    """A listening socket that whoever started the program has opened, as systemd and inetd do."""
+    """A listening socket that whoever started the program has opened, as inetd does."""
 
     fd: int
 
     def __str__(self) -> str:
         return f"fd:{self.fd}"
+
+
+@dataclass(slots=True, frozen=True)
+class Activated:
+    """The listening sockets that systemd passes.
+
+    Attributes:
+        name: Only those that have it (FileDescriptorName=); "" for all.
+    """
+
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"systemd:{self.name}"
 
 
 @dataclass(slots=True, frozen=True)
@@ -83,13 +97,13 @@ class Spice:
         return f"spice{'+tls' if self.tls else ''}://{str(self.where).removeprefix('tcp:')}"
 
 
-Address = Tcp | Unix | Inherited
+Address = Tcp | Unix | Inherited | Activated
 Target = Tcp | Unix | Spice
 """What can be listened on, and what connected to."""
 
 
 def parse_address(text: str) -> Address:
-    """An address from `tcp:HOST:PORT` (IPv6 in brackets), `unix:PATH` (`~` allowed) or `fd:N`.
+    """An address from `tcp:HOST:PORT` (IPv6 in brackets), `unix:PATH` (`~` allowed), `fd:N` or `systemd:[NAME]`.
 
     Raises:
         AddressError: it is none of these.
@@ -148,13 +162,24 @@ def _parse_fd(rest: str) -> Inherited:
     return Inherited(int(rest))
 
 
+def _parse_systemd(rest: str) -> Activated:
+    if not re.fullmatch(r"[!-9;-~ ]{0,255}", rest):  # fdname_is_valid() has the same: ASCII without controls and colon
+        raise AddressError(f"{'systemd:' + rest!r}: the name of a socket is needed (FileDescriptorName=), or nothing")
+    return Activated(rest)
+
+
 def _parse_spice(rest: str, kind: str = "spice") -> Spice:
     if not rest.startswith("//"):
         raise AddressError(f"'{kind}:{rest}' is no address: use {kind}://HOST:PORT")
     return Spice(_parse_tcp(rest[2:].removesuffix("/")), tls=kind != "spice")
 
 
-_KINDS: dict[str, Callable[[str], Address]] = {"tcp": _parse_tcp, "unix": _parse_unix, "fd": _parse_fd}
+_KINDS: dict[str, Callable[[str], Address]] = {
+    "tcp": _parse_tcp,
+    "unix": _parse_unix,
+    "fd": _parse_fd,
+    "systemd": _parse_systemd,
+}
 _TARGETS: dict[str, Callable[[str], Target]] = {
     "tcp": _parse_tcp,
     "unix": _parse_unix,

@@ -8,10 +8,12 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, cast
 
+from usbredir_mtp.logs import Peer
 from usbredir_mtp.network.direct import DirectSocket, Turns
 from usbredir_mtp.network.listening import peer_of
 from usbredir_mtp.protocol.errors import RemoteProtocolError
 from usbredir_mtp.session import Session
+from usbredir_mtp.tally import End
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -83,6 +85,7 @@ class Link(asyncio.BufferedProtocol):
     Attributes:
         session: From `connection_made` on.
         ended: Done when the connection is gone.
+        end: Why it is over.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class Link(asyncio.BufferedProtocol):
         self._hello_timer: asyncio.TimerHandle | None = None
         self.session: Session
         self.ended: asyncio.Future[None] = loop.create_future()
+        self.end: End | None = None
 
     # -- asyncio's side --------------------------------------------------------------------------------------------
 
@@ -115,9 +119,10 @@ class Link(asyncio.BufferedProtocol):
         _tune(transport)
         self._is_tls = transport.get_extra_info("sslcontext") is not None
         self._direct = None if self._is_tls else _direct(transport, self._owner.turns)
-        name = self._name or _peer_name(transport)
+        phone = self._owner.phone
+        name = Peer(self._name or _peer_name(transport), phone.name)
         logger.info("%s: connected", name)
-        self.session = Session(self._owner.phone, self, self._post, name)
+        self.session = Session(phone, self, self._post, name)
         self._owner.add(self)
         self._hello_timer = self._loop.call_later(HELLO_TIMEOUT, self._check_hello)
         self.session.start()
@@ -149,6 +154,8 @@ class Link(asyncio.BufferedProtocol):
             self._direct.close()
         logger.info("%s: disconnected%s", self.session.name, f": {exc}" if exc else "")
         self.session.closed()
+        gone = End.ERROR if exc else End.GUEST
+        self.end = self.end or (End.UNPLUGGED if self.session.unplugging else gone)
         self._owner.remove(self)
         if not self.ended.done():
             self.ended.set_result(None)
@@ -190,8 +197,9 @@ class Link(asyncio.BufferedProtocol):
 
     # ------------------------------------------------------------------------------------------------------------------
 
-    def abort(self) -> None:
-        """Close without waiting for anything."""
+    def abort(self, end: End) -> None:
+        """Close without waiting for anything; `end` is why."""
+        self.end = self.end or end
         self.session.closed()
         self._transport.abort()
 
@@ -217,16 +225,16 @@ class Link(asyncio.BufferedProtocol):
             function(*args)
         except RemoteProtocolError as error:
             logger.warning("%s: breaks the protocol and is disconnected: %s", self.session.name, error)
-            self.abort()
+            self.abort(End.PROTOCOL)
         except Exception:
             logger.exception("%s: disconnected; a fault of usbredir-mtp's, please report it", self.session.name)
-            self.abort()
+            self.abort(End.FAULT)
 
     def _check_hello(self) -> None:
         if not self.session.greeted:
             level = logging.WARNING if self._name is None else logging.INFO  # whoever dialled says what it means
             logger.log(level, "%s: no hello within %g s, disconnected", self.session.name, HELLO_TIMEOUT)
-            self.abort()
+            self.abort(End.NO_HELLO)
 
 
 _OPTIONS = {

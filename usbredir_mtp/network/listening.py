@@ -19,7 +19,8 @@ from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from usbredir_mtp.network.addresses import Address, AddressError, Inherited, Tcp, Unix
+from usbredir_mtp.network.activation import passed_as
+from usbredir_mtp.network.addresses import Activated, Address, AddressError, Inherited, Tcp, Unix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -161,7 +162,7 @@ def _open(address: Address, *, insecure: bool, mode: int) -> list[Listener]:
             return _open_tcp(address, insecure=insecure)
         if isinstance(address, Unix):
             return [_open_unix(address, mode)]
-        return [_take(address, insecure=insecure)]
+        return _take_all(passed_as(address.name) if isinstance(address, Activated) else [address], insecure=insecure)
     except OSError as error:
         raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from error
     except UnicodeError as error:
@@ -290,6 +291,16 @@ def _identity(path: Path) -> tuple[int, int]:
 # -- inherited ----------------------------------------------------------------------------------------------------
 
 
+def _take_all(addresses: Sequence[Inherited], *, insecure: bool) -> list[Listener]:
+    listeners = []
+    with ExitStack() as undo:
+        for address in addresses:
+            listeners.append(_take(address, insecure=insecure))
+            undo.callback(listeners[-1].socket.close)
+        undo.pop_all()
+    return listeners
+
+
 def _take(address: Inherited, *, insecure: bool) -> Listener:
     try:
         kind = os.fstat(address.fd).st_mode
@@ -298,15 +309,15 @@ def _take(address: Inherited, *, insecure: bool) -> Listener:
     if not stat.S_ISSOCK(kind):
         raise OSError(errno.ENOTSOCK, "it is no socket")
     with ExitStack() as undo:
-        sock = socket.socket(fileno=address.fd)
-        undo.callback(sock.detach)
+        os.set_inheritable(address.fd, False)  # noqa: FBT003  (its signature)
+        sock = socket.socket(fileno=os.dup(address.fd))  # what was inherited stays, to be taken once more after SIGHUP
+        undo.callback(sock.close)
         if sock.family not in _FAMILIES or sock.type != socket.SOCK_STREAM:
             raise OSError(errno.EPROTONOSUPPORT, "it is neither a TCP nor a unix stream socket")
         if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise OSError(errno.EINVAL, "it is a socket that does not listen")
         if sock.family != socket.AF_UNIX and not insecure:
             _require_loopback(address, sock.getsockname()[0])
-        os.set_inheritable(address.fd, False)  # noqa: FBT003  (its signature)
         undo.pop_all()
     name = _name(sock)
     return Listener(address if name is None else name, sock)

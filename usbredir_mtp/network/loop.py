@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from usbredir_mtp.network.dialing import Dialer, DialError
+from usbredir_mtp.network.reporter import Reporter
+from usbredir_mtp.notify import Notifier
 
 if TYPE_CHECKING:
     import ssl
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from usbredir_mtp.network.addresses import Target
     from usbredir_mtp.network.dialing import Opener
+    from usbredir_mtp.network.http import HttpServer
     from usbredir_mtp.network.listening import Listener
     from usbredir_mtp.network.server import Server
 
@@ -27,6 +30,10 @@ logger = logging.getLogger(__name__)
 
 RELOAD_TIMEOUT = 10.0
 """Seconds for a change of the configuration to be finished before all ends: a dead network mount may hold it up."""
+
+
+UNDO_TIMEOUT = 10.0
+"""Seconds for what runs beside the servers to end by itself, once they have."""
 
 
 @dataclass(slots=True)
@@ -49,10 +56,12 @@ class Servers:
 
     Args:
         first: Those of the start.
+        http: Tells how they are, from the start to the end.
     """
 
-    def __init__(self, first: Sequence[tuple[Server, Ways]]) -> None:
+    def __init__(self, first: Sequence[tuple[Server, Ways]], http: HttpServer | None = None) -> None:
         self._first = first
+        self._http = http
         self._running: list[Server] = []
         self._loop: asyncio.AbstractEventLoop
         self.failed: asyncio.Future[DialError]
@@ -63,14 +72,22 @@ class Servers:
         self.failed = self._loop.create_future()
         for server, ways in self._first:
             await self._start(server, ways, self._fail)
+        if self._http is not None:
+            await self._http.start()
 
     async def end(self) -> None:
         """Shut all down, at the same time."""
         await asyncio.gather(*(server.shut_down() for server in self._running))
+        if self._http is not None:
+            self._http.close()
 
     def start(self, server: Server, ways: Ways) -> None:
         """Start one more; for other threads."""
         asyncio.run_coroutine_threadsafe(self._start(server, ways, _tell), self._loop).result()
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Call a function on the loop soon; for other threads."""
+        self._loop.call_soon_threadsafe(function)
 
     def stop(self, server: Server) -> None:
         """Shut one down; for other threads."""
@@ -94,19 +111,29 @@ def _tell(address: Target, error: DialError) -> None:
     logger.error("%s: %s; SIGHUP, once that is mended, makes a new try", address, error)
 
 
-async def serve(servers: Servers, ready: Callable[[], None], reload: Callable[[], None] = lambda: None) -> None:
+async def serve(
+    servers: Servers,
+    ready: Callable[[], None],
+    reload: Callable[[], None] = lambda: None,
+    reporter: Reporter | None = None,
+    beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
+) -> None:
     """Serve until SIGINT or SIGTERM, then shut down; a second signal ends that at once.
 
     Args:
         servers: What to serve, and how.
         ready: Called once connections are accepted.
         reload: Called on SIGHUP, on another thread; one call at a time.
+        reporter: Told of all this.
+        beside: Runs as well; its end is that of all. When all ends it may go on until it has undone what it did, for
+            which it has `UNDO_TIMEOUT`; what it raises comes out here.
 
     Raises:
         KeyboardInterrupt: the second signal.
         DialError: a connection of the start cannot be made, for good.
     """
     loop = asyncio.get_running_loop()
+    reporter = reporter or Reporter(Notifier(), str)
     stop, stop_now = asyncio.Event(), asyncio.Event()
     ending = False
 
@@ -119,21 +146,26 @@ async def serve(servers: Servers, ready: Callable[[], None], reload: Callable[[]
     def on_hangup() -> None:
         reloading[:] = [each for each in reloading if not each.done()]
         if not ending:
-            reloading.append(loop.run_in_executor(reloads, reload))
+            reloading.append(loop.run_in_executor(reloads, reporter.reload, reload))
 
     await servers.begin()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
     loop.add_signal_handler(signal.SIGHUP, on_hangup)
     ready()
+    reporter.begin()
     stopped = asyncio.ensure_future(stop.wait())
     ends: set[asyncio.Future[Any]] = {stopped, servers.failed}
+    task = None if beside is None else asyncio.ensure_future(beside())
+    if task is not None:
+        ends.add(task)
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
     logger.info("unplugging")
     ending = True
+    reporter.end()
     reloads.shutdown(wait=False, cancel_futures=True)
-    shutting_down = asyncio.ensure_future(_end(servers, reloading))
+    shutting_down = asyncio.ensure_future(_end(servers, reloading, task))
     at_once = asyncio.ensure_future(stop_now.wait())
     await asyncio.wait({shutting_down, at_once}, return_when=asyncio.FIRST_COMPLETED)
     at_once.cancel()
@@ -142,13 +174,19 @@ async def serve(servers: Servers, ready: Callable[[], None], reload: Callable[[]
         raise KeyboardInterrupt
     if servers.failed.done():
         raise servers.failed.result()
+    if task is not None and not task.cancelled():
+        task.result()
 
 
-async def _end(servers: Servers, reloading: Sequence[asyncio.Future[None]]) -> None:
+async def _end(servers: Servers, reloading: Sequence[asyncio.Future[None]], beside: asyncio.Task[None] | None) -> None:
     """Shut down, once nobody adds to what there is, or takes too long to."""
     if reloading:
         await asyncio.wait(reloading, timeout=RELOAD_TIMEOUT)
     await servers.end()
+    if beside is not None:
+        await asyncio.wait({beside}, timeout=UNDO_TIMEOUT)
+        beside.cancel()
+        await asyncio.wait({beside})
 
 
 def run(main: Coroutine[Any, Any, None], loop: str = "auto") -> None:

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, cast
 from usbredir_mtp.network.direct import Turns
 from usbredir_mtp.network.link import Link
 from usbredir_mtp.network.listening import peer_of
+from usbredir_mtp.tally import End
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
     from ssl import SSLContext
 
-    from usbredir_mtp.network.addresses import Address
+    from usbredir_mtp.network.addresses import Address, Target
     from usbredir_mtp.network.dialing import Dialer
     from usbredir_mtp.network.listening import Listener
-    from usbredir_mtp.session import Phone
+    from usbredir_mtp.session import Phone, Session
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,21 @@ class Server:
         self._links: set[Link] = set()
         self._servers: list[tuple[Listener, asyncio.Server]] = []
         self._dialing: set[asyncio.Task[None]] = set()
+        self._given_up: list[str] = []
+        self._is_ending = False
+
+    @property
+    def sessions(self) -> list[Session]:
+        """Those of the connections that there are; may be asked by any thread."""
+        return [link.session for link in list(self._links)]
+
+    @property
+    def trouble(self) -> Sequence[str]:
+        """Why guests cannot get to the phone, by a way that they should; empty if they can."""
+        if self._is_ending:
+            return ["unplugging"]
+        closed = [f"{listener.address}: closed" for listener, server in self._servers if not server.is_serving()]
+        return [*self._given_up, *closed]
 
     async def listen(self, listeners: Sequence[Listener], tls: SSLContext | None = None) -> None:
         """Accept connections; those over TCP by TLS, if there is a context for it."""
@@ -71,16 +87,25 @@ class Server:
         for dialer in dialers:
             task = asyncio.ensure_future(dialer.run())
             self._dialing.add(task)
-            task.add_done_callback(self._dialing.discard)
+            task.add_done_callback(partial(self._dialed, dialer.address))
+
+    def _dialed(self, address: Target, task: asyncio.Task[None]) -> None:
+        self._dialing.discard(task)
+        if not task.cancelled():
+            self._given_up.append(f"{address}: given up")
 
     async def adopt(self, sock: socket.socket, name: str) -> None:
         """Serve the phone on a connected unix socket, until that ends."""
+        if self._is_ending:
+            sock.close()
+            return
         loop = asyncio.get_running_loop()
         _, link = await loop.create_unix_connection(partial(Link, self, loop, name), sock=sock)
         await link.ended
 
     async def shut_down(self) -> None:
         """Accept and make no more connections, let running transactions end, unplug the devices, close."""
+        self._is_ending = True
         for task in self._dialing:
             task.cancel()
         for listener, server in self._servers:
@@ -92,15 +117,18 @@ class Server:
         await _until(lambda: not self._links, ACK_TIMEOUT)
         for link in list(self._links):
             logger.warning("%s: did not acknowledge the unplugging", link.session.name)
-            link.abort()
+            link.abort(End.NO_ANSWER)
         await _until(lambda: not self._links, ACK_TIMEOUT)
 
     def add(self, link: Link) -> None:
         """A connection was made."""
+        self.phone.tallies.connections.begun += 1
         self._links.add(link)
 
     def remove(self, link: Link) -> None:
         """A connection is gone."""
+        if link.end is not None:
+            self.phone.tallies.connections.ended[link.end] += 1
         self._links.discard(link)
 
 
@@ -127,6 +155,7 @@ class _Door(asyncio.Protocol):
             stream.set_protocol(link)
             link.connection_made(stream)
         else:
+            self._server.phone.tallies.connections.refused += 1
             text = "%s: refused a process of user %s; --allow-user %s would let it in"
             logger.warning(text, self._address, peer.user, peer.user)
             stream.abort()

@@ -1,0 +1,1 @@
+"""A client of SPICE's main and usbredir channels, without I/O: bytes in, bytes and facts out."""
