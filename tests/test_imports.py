@@ -23,7 +23,7 @@ OWNERS = {
         *("network/dialing.py", "network/loop.py", "network/server.py", "network/spice.py"),
         *("network/spice_channels.py", "network/tls.py", "program.py"),
     },
-    "click": {"cli.py", "options.py"},
+    "click": {"cli.py", "commands.py", "options.py"},
     "watchdog": {"mtp/observer.py"},
     "prometheus_client": {"exposition.py"},
     "socket": {

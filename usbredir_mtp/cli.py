@@ -14,14 +14,9 @@ import click
 from click.core import ParameterSource
 
 from usbredir_mtp import __version__, logs
-from usbredir_mtp.banner import description
-from usbredir_mtp.hotplug import attach as hotplug
-from usbredir_mtp.hotplug import libvirt
-from usbredir_mtp.hotplug.errors import AttachError
-from usbredir_mtp.hotplug.qmp import check_library as check_qmp
-from usbredir_mtp.monitor import Monitor, MonitorError, check_monitor
+from usbredir_mtp.monitor import Monitor, MonitorError
 from usbredir_mtp.network.activation import passed
-from usbredir_mtp.network.addresses import Activated, Address, AddressError, Spice, Tcp, Unix
+from usbredir_mtp.network.addresses import Activated, Address, AddressError, Spice, Tcp
 from usbredir_mtp.network.dialing import DialError
 from usbredir_mtp.network.listening import ListenError
 from usbredir_mtp.network.loop import run, serve
@@ -37,7 +32,6 @@ from usbredir_mtp.spice.password import find_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
-    from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +39,7 @@ EXIT_USAGE = 2
 EXIT_START = 3
 """Exit codes, beside 0: the command line is wrong; something failed at start."""
 
-_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "auto_envvar_prefix": "USBREDIR_MTP"}
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "auto_envvar_prefix": "USBREDIR_MTP"}
 _EPILOG = (
     "Every option can be set by an environment variable too: --port by USBREDIR_MTP_PORT. SIGHUP makes the program "
     "read --config anew: exports and devices come and go. Exit codes: 0 ended by SIGINT or SIGTERM, 1 by a second one, "
@@ -53,145 +47,48 @@ _EPILOG = (
 )
 
 
-class _Command(click.Command):
+class Command(click.Command):
     """Keeps the arguments, so that they can be read once more when the configuration has changed."""
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
+        """Likewise."""
         return super().make_context(info_name, args, *rest, **{"obj": Reading(tuple(args)), **extra})
 
 
-def _optioned(function: Callable[..., None]) -> Callable[..., None]:
+def optioned(function: Callable[..., None]) -> Callable[..., None]:
+    """A command with all options."""
     for option in reversed(OPTIONS):
         function = option(function)
     return function
 
 
-@click.command(cls=_Command, context_settings=_CONTEXT, epilog=_EPILOG)
-@_optioned
+@click.command(cls=Command, context_settings=CONTEXT, epilog=_EPILOG)
+@optioned
 @click.version_option(__version__, prog_name="usbredir-mtp")
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> None:
     """Share folders with virtual machines as a virtual MTP phone, over usbredir."""
     logs.set_up(-1 if options["quiet"] else options["verbose"], options["log_format"])
-    plans = _wanted(ctx)
-    with closing(_listening(Program, plans)) as program, closing(_listening(_monitor, options)) as monitor:
-        _run(options, program, monitor, lambda: parse(ctx.obj.arguments))
+    plans = wanted(ctx)
+    with closing(listening_by(Program, plans)) as program, closing(listening_by(_monitor, options)) as monitor:
+        run_program(options, program, monitor, lambda: parse(ctx.obj.arguments))
 
 
-@click.command(name="check", cls=_Command, context_settings=_CONTEXT)
-@_optioned
-@click.pass_context
-def check(ctx: click.Context, /, **options: Any) -> None:
-    """Say what these options, and the file of --config, would do; exit code 2 if they are wrong."""
-    plans = _wanted(ctx)
-    try:
-        for plan in plans:
-            plan.reach.check()
-        check_monitor(options["metrics"], insecure=options["insecure"])
-    except (AddressError, MonitorError, ReachError, TlsError) as error:
-        raise click.UsageError(str(error)) from error
-    click.echo("\n\n".join(map(description, plans)))
-
-
-_NOT_TO_ATTACH = {
-    *("connect", "host", "port", "reserve", "metrics"),
-    *("spice_password_file", "spice_password_prompt", "tls_cert", "tls_key", "tls_ca"),
-}
-"""Options that `attach` has not: it finds its way by itself."""
-
-
-@click.command(name="attach", cls=_Command, context_settings=_CONTEXT)
-@click.option("--libvirt", metavar="DOMAIN", help="VM of libvirt's, in place of --qmp; needs virsh.")
-@click.option("--libvirt-uri", metavar="URI", help="libvirt's connection, such as qemu:///session.")
-@click.option("--print-xml", is_flag=True, help="Leave virsh alone: print what to give to it, and serve.")
-@click.option(
-    "--add-controller/--no-add-controller",
-    default=True,
-    help="Plug in a USB controller as well, where the VM has no free port of this speed.  [default: add it]",
-)
-@_optioned
-@click.pass_context
-def attach(ctx: click.Context, /, **options: Any) -> None:
-    """Plug the phone into a VM that is running, over its QMP monitor or with libvirt, and take it out in the end."""
-    logs.set_up(-1 if options["quiet"] else options["verbose"], options["log_format"])
-    if (options["qmp"] is None) == (options["libvirt"] is None):
-        raise click.UsageError("either --qmp PATH or --libvirt DOMAIN is needed: the VM to plug the phone into")
-    try:
-        (_attach_to_libvirt if options["qmp"] is None else _attach_to_qemu)(ctx, options)
-    except AttachError as error:
-        _cannot_start(str(error))
-
-
-attach.params = [param for param in attach.params if param.name not in _NOT_TO_ATTACH]
-
-
-def _attach_to_qemu(ctx: click.Context, options: dict[str, Any]) -> None:
-    """Over a socket pair, whose other end QEMU is given: no address, no permissions."""
-    if options["listen"]:
-        raise click.UsageError("--listen does not go with --qmp: the VM is given a socket of its own")
-    path: Path = options["qmp"]
-    check_qmp()
-    endings: list[hotplug.Ending] = []
-    with closing(_listening(Program, [_bare_plan(ctx, Reach())])) as program:
-        [device] = program.devices
-
-        async def beside() -> None:
-            adopt = partial(device.server.adopt, name=f"VM of {path}")
-            speed, add_controller = options["speed"], options["add_controller"]
-            endings.append(await hotplug.attach(path, adopt, speed=speed, add_controller=add_controller))
-
-        _run(options, program, beside=beside)
-    if not options["quiet"]:
-        click.echo("\n".join(map(str, endings)))
-
-
-def _attach_to_libvirt(ctx: click.Context, options: dict[str, Any]) -> None:
-    """Libvirt's QEMU connects to us."""
-    domain = libvirt.Domain(options["libvirt"], options["libvirt_uri"])
-    reach = Reach(
-        listen=options["listen"][:1] or (libvirt.suggest_address(domain),),
-        insecure=options["insecure"],
-        mode=options["socket_mode"],
-        users=options["allow_user"],
-    )
-    with closing(_listening(Program, [_bare_plan(ctx, reach)])) as program:
-        [device] = program.devices
-        address = device.listeners[0].address
-        if not isinstance(address, Tcp | Unix):
-            raise click.UsageError(f"--listen {address}: a tcp: or unix: address is needed here")
-        if options["print_xml"] or not libvirt.has_virsh():
-            click.echo(libvirt.by_hand(domain, address))
-            _run(options, program)
-        else:
-            with libvirt.plugged(domain, address):
-                _run(options, program)
-
-
-def _bare_plan(ctx: click.Context, reach: Reach) -> Plan:
-    config = config_of(ctx)
-    if config is not None and config.devices:
-        raise click.UsageError(f"attach plugs in one device, and {ctx.params['config']} has [[device]] tables")
-    try:
-        return Plan("", configure(ctx.params, section_of(ctx)), reach)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-
-
-COMMANDS = {"attach": attach, "check": check}
-"""What there is beside serving, which needs no name."""
+COMMANDS = ("attach", "check")
+"""What there is beside serving, which needs no name; in `commands`, which is loaded only if asked for."""
 
 
 _Listening = TypeVar("_Listening")
 
 
-def _listening(make: Callable[[Any], _Listening], what: object) -> _Listening:
+def listening_by(make: Callable[[Any], _Listening], what: object) -> _Listening:
     """Make something that listens from the start."""
     try:
         return make(what)
     except (AddressError, MonitorError, ReachError, TlsError) as error:
         raise click.UsageError(str(error)) from error
     except ListenError as error:
-        _cannot_start(str(error))
+        cannot_start(str(error))
 
 
 def parse(arguments: Sequence[str]) -> list[Plan]:
@@ -202,12 +99,12 @@ def parse(arguments: Sequence[str]) -> list[Plan]:
     """
     try:
         with command.make_context("usbredir-mtp", list(arguments)) as context:
-            return _wanted(context)
+            return wanted(context)
     except click.ClickException as error:
         raise ValueError(error.format_message()) from error
 
 
-def _wanted(ctx: click.Context) -> list[Plan]:
+def wanted(ctx: click.Context) -> list[Plan]:
     """The device of a context, or the devices of the file.
 
     Raises:
@@ -306,7 +203,7 @@ def _monitor(options: dict[str, Any]) -> Monitor:
     )
 
 
-def _run(
+def run_program(
     options: dict[str, Any],
     program: Program,
     monitor: Monitor | None = None,
@@ -329,16 +226,16 @@ def _run(
     try:
         servers = program.share(sandbox, http)
     except OSError as error:
-        _cannot_start(f"cannot share {error.filename or 'a folder'}: {error.strerror or error}")
+        cannot_start(f"cannot share {error.filename or 'a folder'}: {error.strerror or error}")
     try:
         reload = partial(_reload, program, sandbox, read_again)
         run(serve(servers, ready, reload, reporter, beside), options["loop"])
     except ImportError as error:
         raise click.UsageError("--loop uvloop: uvloop is not installed (pip install uvloop)") from error
     except DialError as error:
-        _cannot_start(str(error))
+        cannot_start(str(error))
     except OSError as error:
-        _cannot_start(f"cannot listen: {error.strerror or error}")
+        cannot_start(f"cannot listen: {error.strerror or error}")
     except KeyboardInterrupt:
         sys.exit(1)
 
@@ -374,10 +271,11 @@ def _enter(options: dict[str, Any], needs: Needs) -> Sandbox:
     try:
         return enter(options["sandbox"], wanted)
     except SandboxError as error:
-        _cannot_start(str(error))
+        cannot_start(str(error))
 
 
-def _cannot_start(text: str) -> NoReturn:
+def cannot_start(text: str) -> NoReturn:
+    """End with what failed at start, in one line."""
     if click.get_current_context().params.get("log_format") == logs.JSON:
         logger.critical(text)
     else:
@@ -389,5 +287,8 @@ def main() -> None:
     """The console script."""
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name in COMMANDS:
-        COMMANDS[name].main(sys.argv[2:], prog_name=f"usbredir-mtp {name}")
+        from usbredir_mtp import commands  # noqa: PLC0415  (a start is to be quick)
+
+        other: click.Command = getattr(commands, name)
+        other.main(sys.argv[2:], prog_name=f"usbredir-mtp {name}")
     command(prog_name="usbredir-mtp")

@@ -16,7 +16,6 @@ from usbredir_mtp.network.direct import Turns
 from usbredir_mtp.network.listening import SOCKET_MODE, ListenError, check, listening
 from usbredir_mtp.network.loop import Servers, Ways
 from usbredir_mtp.network.server import Server
-from usbredir_mtp.network.spice import SpiceOpener, spice_opener
 from usbredir_mtp.network.tls import TlsFiles
 from usbredir_mtp.sandbox import Needs, Sandbox
 from usbredir_mtp.setup import update
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from usbredir_mtp.network.http import HttpServer
     from usbredir_mtp.network.link import Link
     from usbredir_mtp.network.listening import Listener
+    from usbredir_mtp.network.spice import SpiceOpener
     from usbredir_mtp.setup import Setup
 
 logger = logging.getLogger(__name__)
@@ -242,6 +242,8 @@ class Device:
 
     def _opener(self, target: Target) -> Opener:
         if isinstance(target, Spice):
+            from usbredir_mtp.network.spice import spice_opener  # noqa: PLC0415  (a start is to be quick without it)
+
             access = self.plan.reach.spice
             tls = (self._connect_tls or TlsFiles().for_connecting()) if target.tls else None
             self.spice.append(spice_opener(self.server, target, access.password, tls, access.qmp))

@@ -221,7 +221,9 @@ def _readable(config: Path) -> Path:
     files.
     """
     folder = config.resolve().parent
-    common = {Path("/etc"), Path(tempfile.gettempdir()).resolve()}
+    common = {Path("/etc")}
+    with suppress(OSError):  # there is none
+        common.add(Path(tempfile.gettempdir()).resolve())
     with suppress(RuntimeError):  # nobody's home
         common |= {Path.home().resolve(), *Path.home().resolve().parents}
     return config if folder in common else folder
