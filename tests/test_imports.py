@@ -21,7 +21,7 @@ OWNERS = {
     "uvloop": {"network/loop.py"},
     "ssl": {
         *("network/dialing.py", "network/loop.py", "network/server.py", "network/spice.py"),
-        *("network/spice_channels.py", "network/tls.py", "program.py"),
+        *("network/spice_channels.py", "network/tls.py", "program.py", "spice_access.py"),
     },
     "click": {"cli.py", "commands.py", "options.py"},
     "watchdog": {"mtp/observer.py"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -14,24 +14,24 @@ import click
 from click.core import ParameterSource
 
 from usbredir_mtp import __version__, logs
-from usbredir_mtp.monitor import Monitor, MonitorError
 from usbredir_mtp.network.activation import passed
-from usbredir_mtp.network.addresses import Activated, Address, AddressError, Spice, Tcp
+from usbredir_mtp.network.addresses import Activated, Address, Spice, Tcp
 from usbredir_mtp.network.dialing import DialError
 from usbredir_mtp.network.listening import ListenError
 from usbredir_mtp.network.loop import run, serve
 from usbredir_mtp.network.reporter import Reporter
-from usbredir_mtp.network.tls import TlsError, TlsFiles
+from usbredir_mtp.network.tls import TlsFiles
 from usbredir_mtp.notify import notifier, status_of
 from usbredir_mtp.options import OPTIONS, Reading, config_of, section_of
-from usbredir_mtp.program import Plan, Program, Reach, ReachError, SpiceAccess
+from usbredir_mtp.program import Plan, Program, Reach
 from usbredir_mtp.sandbox import Needs, Sandbox, SandboxError, enter
 from usbredir_mtp.setup import configure
-from usbredir_mtp.spice.errors import PasswordError
-from usbredir_mtp.spice.password import find_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
+
+    from usbredir_mtp.monitor import Monitor
+    from usbredir_mtp.spice_access import SpiceAccess
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,9 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     """Share folders with virtual machines as a virtual MTP phone, over usbredir."""
     logs.set_up(-1 if options["quiet"] else options["verbose"], options["log_format"])
     plans = wanted(ctx)
-    with closing(listening_by(Program, plans)) as program, closing(listening_by(_monitor, options)) as monitor:
+    with ExitStack() as stack:
+        program = stack.enter_context(closing(listening_by(Program, plans)))
+        monitor = None if options["metrics"] is None else stack.enter_context(closing(listening_by(_monitor, options)))
         run_program(options, program, monitor, lambda: parse(ctx.obj.arguments))
 
 
@@ -85,10 +87,10 @@ def listening_by(make: Callable[[Any], _Listening], what: object) -> _Listening:
     """Make something that listens from the start."""
     try:
         return make(what)
-    except (AddressError, MonitorError, ReachError, TlsError) as error:
-        raise click.UsageError(str(error)) from error
     except ListenError as error:
         cannot_start(str(error))
+    except ValueError as error:  # an address, a file, a library
+        raise click.UsageError(str(error)) from error
 
 
 def parse(arguments: Sequence[str]) -> list[Plan]:
@@ -147,15 +149,13 @@ def _plan(ctx: click.Context, name: str) -> Plan:
     return Plan(name, configure(options, section_of(ctx), name), reach)
 
 
-def _spice_access(options: dict[str, Any]) -> SpiceAccess:
+def _spice_access(options: dict[str, Any]) -> SpiceAccess | None:
     if not any(isinstance(target, Spice) for target in options["connect"]):
-        return SpiceAccess()
-    file = options["spice_password_file"]
-    try:
-        password = find_password(file, os.environ, _ask if options["spice_password_prompt"] else None)
-    except PasswordError as error:
-        raise click.UsageError(f"SPICE: {error}") from error
-    return SpiceAccess(password, file, options["qmp"])
+        return None
+    from usbredir_mtp.spice_access import find_access  # noqa: PLC0415  (a start is to be quick without it)
+
+    ask = _ask if options["spice_password_prompt"] else None
+    return find_access(options["spice_password_file"], os.environ, ask, options["qmp"])
 
 
 @cache
@@ -195,7 +195,9 @@ def _addresses(context: click.Context) -> tuple[Address, ...]:
 
 
 def _monitor(options: dict[str, Any]) -> Monitor:
-    return Monitor(
+    from usbredir_mtp.monitor import Monitor as Made  # noqa: PLC0415  (a start is to be quick without it)
+
+    return Made(
         options["metrics"],
         insecure=options["insecure"],
         mode=options["socket_mode"],

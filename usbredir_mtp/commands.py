@@ -15,11 +15,10 @@ from usbredir_mtp.hotplug import libvirt
 from usbredir_mtp.hotplug.attach import attach as plug_in
 from usbredir_mtp.hotplug.errors import AttachError
 from usbredir_mtp.hotplug.qmp import check_library as check_qmp
-from usbredir_mtp.monitor import MonitorError, check_monitor
-from usbredir_mtp.network.addresses import AddressError, Tcp, Unix
-from usbredir_mtp.network.tls import TlsError
+from usbredir_mtp.monitor import check_monitor
+from usbredir_mtp.network.addresses import Tcp, Unix
 from usbredir_mtp.options import config_of, section_of
-from usbredir_mtp.program import Plan, Program, Reach, ReachError
+from usbredir_mtp.program import Plan, Program, Reach
 from usbredir_mtp.setup import configure
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def check(ctx: click.Context, /, **options: Any) -> None:
         for plan in plans:
             plan.reach.check()
         check_monitor(options["metrics"], insecure=options["insecure"])
-    except (AddressError, MonitorError, ReachError, TlsError) as error:
+    except ValueError as error:
         raise click.UsageError(str(error)) from error
     click.echo("\n\n".join(map(description, plans)))
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from usbredir_mtp.banner import banner
-from usbredir_mtp.hotplug.errors import AttachError
-from usbredir_mtp.hotplug.qmp import check_library as check_qmp
 from usbredir_mtp.network.addresses import Spice, Tcp, Unix
 from usbredir_mtp.network.dialing import opener
 from usbredir_mtp.network.direct import Turns
@@ -19,12 +17,9 @@ from usbredir_mtp.network.server import Server
 from usbredir_mtp.network.tls import TlsFiles
 from usbredir_mtp.sandbox import Needs, Sandbox
 from usbredir_mtp.setup import update
-from usbredir_mtp.spice.errors import MissingLibraryError, PasswordError
-from usbredir_mtp.spice.ticket import check_library, check_password
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
-    from pathlib import Path
     from ssl import SSLContext
 
     from usbredir_mtp.exports import Shares
@@ -35,46 +30,9 @@ if TYPE_CHECKING:
     from usbredir_mtp.network.listening import Listener
     from usbredir_mtp.network.spice import SpiceOpener
     from usbredir_mtp.setup import Setup
+    from usbredir_mtp.spice_access import SpiceAccess
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True, frozen=True)
-class SpiceAccess:
-    """How to get into SPICE servers.
-
-    Attributes:
-        password: "" for none.
-        file: Where it comes from, if it does from a file.
-        qmp: Unix socket of the VM's QMP monitor.
-    """
-
-    password: str = field(default="", repr=False)
-    file: Path | None = None
-    qmp: Path | None = None
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """What is read again on SIGHUP."""
-        return () if self.file is None else (self.file,)
-
-    def check(self) -> None:
-        """Look whether all libraries are there, before the sandbox shuts.
-
-        Raises:
-            ReachError: one is missing, or no server can have this password.
-        """
-        try:
-            check_library()
-            check_password(self.password)
-            if self.qmp is not None:
-                check_qmp()
-        except (MissingLibraryError, PasswordError, AttachError) as error:
-            raise ReachError(str(error)) from error
-
-
-class ReachError(ValueError):
-    """Guests cannot be reached so; the text says why."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -88,7 +46,7 @@ class Reach:
         insecure: Whether all who can reach it are trusted.
         mode: Permissions of unix sockets.
         users: Ids of the users who may connect to them.
-        spice: How to get into SPICE servers.
+        spice: How to get into SPICE servers; None where there are none.
     """
 
     listen: tuple[Address, ...] = ()
@@ -97,7 +55,7 @@ class Reach:
     insecure: bool = False
     mode: int = SOCKET_MODE
     users: tuple[int, ...] = ()
-    spice: SpiceAccess = field(default_factory=SpiceAccess)
+    spice: SpiceAccess | None = None
 
     @property
     def is_safe(self) -> bool:
@@ -127,9 +85,9 @@ class Reach:
         """Look whether what SPICE needs is there, where it is spoken.
 
         Raises:
-            ReachError: it is not.
+            SpiceAccessError: it is not.
         """
-        if any(isinstance(target, Spice) for target in self.connect):
+        if self.spice is not None:
             self.spice.check()
 
     def check(self) -> None:
@@ -176,7 +134,7 @@ class Device:
         AddressError: it would be open to other machines, and may not.
         ListenError: an address cannot be had.
         TlsError: a file for TLS cannot be used.
-        ReachError: SPICE cannot be spoken.
+        SpiceAccessError: SPICE cannot be spoken.
     """
 
     def __init__(self, plan: Plan, turns: Turns) -> None:
@@ -242,11 +200,8 @@ class Device:
 
     def _opener(self, target: Target) -> Opener:
         if isinstance(target, Spice):
-            from usbredir_mtp.network.spice import spice_opener  # noqa: PLC0415  (a start is to be quick without it)
-
-            access = self.plan.reach.spice
-            tls = (self._connect_tls or TlsFiles().for_connecting()) if target.tls else None
-            self.spice.append(spice_opener(self.server, target, access.password, tls, access.qmp))
+            assert self.plan.reach.spice is not None
+            self.spice.append(self.plan.reach.spice.opener(self.server, target, self._connect_tls))
             return self.spice[-1]
         return opener(self.server, target, self._connect_tls)
 
@@ -291,7 +246,7 @@ class Program:
         return Needs(
             setups=[device.plan.setup for device in self.devices],
             sockets=[listener.file for listener in listeners if listener.file],
-            files=[file for reach in reaches for file in (*reach.tls, *reach.spice.files)],
+            files=[file for reach in reaches for file in (*reach.tls, *(reach.spice.files if reach.spice else ()))],
             bind=frozenset(each.address.port for each in listeners if isinstance(each.address, Tcp)),
             connect=frozenset(where.port for where in wheres if isinstance(where, Tcp)),
         )
