@@ -122,11 +122,11 @@ def guest_pool(guest_image: GuestImage, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def guest(guest_pool: GuestPool, evidence: dict[str, Callable[[], str]]) -> Iterator[Guest]:
-    """The guest that the tests share: QEMU outlives every one of them."""
+    """The guest that the tests share: QEMU outlives every one of them, unless they end it."""
     guest = guest_pool.get()
     _show_guest(evidence, guest)
     yield guest
-    assert guest.status() is None, f"QEMU ended with status {guest.status()}"
+    assert guest.fault() is None, guest.fault()
 
 
 @pytest.fixture
@@ -145,8 +145,11 @@ def boot(
         return guests[-1]
 
     yield start
-    statuses = [guest.stop() for guest in guests if guest.status() is None]
-    assert not any(statuses), f"QEMU ended with statuses {statuses}"
+    with contextlib.ExitStack() as stack:
+        for guest in guests:
+            stack.callback(guest.stop)
+    faults = [guest.fault() for guest in guests]
+    assert not any(faults), faults
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import re
 import shutil
+import signal
 import socket
 import subprocess
 from dataclasses import dataclass, field
@@ -72,14 +73,14 @@ def reconnect_option() -> tuple[str, int]:
     return ("reconnect-ms", 1000) if qemu_version() >= (9, 2) else ("reconnect", 1)
 
 
-def redir_arguments(port: int, bus: str = "xhci.0") -> list[str]:
+def redir_arguments(port: int, bus: str = "xhci.0", name: str = "mtp") -> list[str]:
     """QEMU's command line for a phone that a server offers on a port of this machine."""
-    name, value = reconnect_option()
+    option, value = reconnect_option()
     return [
         "-chardev",
-        f"socket,id=mtp,host=127.0.0.1,port={port},{name}={value}",
+        f"socket,id={name},host=127.0.0.1,port={port},{option}={value}",
         "-device",
-        f"usb-redir,chardev=mtp,bus={bus}",
+        f"usb-redir,chardev={name},bus={bus}",
     ]
 
 
@@ -101,6 +102,7 @@ class Guest:
     transcript: list[str] = field(default_factory=list)
     _unread: bytes = b""
     _requests: int = 0
+    _told: int | None = None
 
     @classmethod
     def start(cls, image: GuestImage, folder: Path, arguments: Sequence[str] = ()) -> Guest:
@@ -109,7 +111,7 @@ class Guest:
         Args:
             image: what to boot.
             folder: where the logs go; made if it is not there.
-            arguments: further arguments for QEMU.
+            arguments: further arguments for QEMU; with -incoming the guest is up elsewhere, and not waited for.
 
         Raises:
             GuestError: it did not come up; the text holds the end of its console.
@@ -130,7 +132,8 @@ class Guest:
         guest = cls(process, Qmp(monitor), folder, agent)
         try:
             guest.qmp.open()
-            guest._read_answer(BOOT_SECONDS)
+            if "-incoming" not in arguments:
+                guest._read_answer(BOOT_SECONDS)
         except (ConnectionError, GuestError, TimeoutError) as error:
             guest.kill()
             raise GuestError(f"the guest did not boot: {error}\n{guest.logs()}") from error
@@ -175,19 +178,21 @@ class Guest:
             raise GuestError(f"exit status {result.code} of {script!r}:\n{result.text}")
         return result.text
 
-    def plug(self, port: int, bus: str = "xhci.0", name: str = "mtp") -> None:
+    def plug(self, port: int, bus: str = "xhci.0", name: str = "mtp", place: str | None = None) -> None:
         """Plugs in a phone that a server offers on a port of this machine.
 
         Args:
             port: the server's.
             bus: where to: xhci.0, ehci.0 or uhci.0.
             name: by which `unplug` knows it.
+            place: number of the bus's port; None for one that is free.
         """
         option, value = reconnect_option()
         address = {"type": "inet", "data": {"host": "127.0.0.1", "port": str(port)}}
         data = {"addr": address, "server": False, option: value}
         self.qmp.execute("chardev-add", id=name, backend={"type": "socket", "data": data})
-        self.qmp.execute("device_add", driver="usb-redir", id=name, chardev=name, bus=bus)
+        places = {} if place is None else {"port": place}
+        self.qmp.execute("device_add", driver="usb-redir", id=name, chardev=name, bus=bus, **places)
 
     def unplug(self, name: str = "mtp") -> None:
         """Takes out what `plug` has put in, and its connection to the server with it."""
@@ -204,6 +209,20 @@ class Guest:
         shown = self.check(f"wait-phone {count} {round(timeout)}", timeout + 40)
         return [(int(bus), int(device)) for bus, device in map(str.split, shown.splitlines())]
 
+    def reset(self) -> None:
+        """Presses the reset button; what the guest answers from then on is not for `run`."""
+        self.let_reboot(allowed=True)  # the firmware resets once more
+        self.qmp.execute("system_reset")
+
+    def let_reboot(self, *, allowed: bool) -> None:
+        """Whether a reboot is one, or the end of QEMU, as it is at first."""
+        self.qmp.execute("set-action", reboot="reset" if allowed else "shutdown")
+
+    def fault(self) -> str | None:
+        """What is wrong with QEMU: that it has ended, and not as it was told to (an abort is status -6)."""
+        status = self.status()
+        return None if status in {None, self._told} else f"QEMU ended with status {status}"
+
     def status(self) -> int | None:
         """QEMU's exit status, negative for a signal; None while it runs."""
         return self.process.poll()
@@ -211,14 +230,23 @@ class Guest:
     def stop(self) -> int:
         """Ends QEMU in order and returns its exit status."""
         if self.status() is None:
+            self._told = 0
             with contextlib.suppress(ConnectionError, TimeoutError):
                 self.qmp.execute("quit")
         return self._reap()
 
     def kill(self) -> int:
         """Ends QEMU at once (SIGKILL), as a crash would; returns its exit status."""
+        if self.status() is None:
+            self._told = -signal.SIGKILL
         self.process.kill()
         return self._reap()
+
+    def excuse(self, message: str) -> None:
+        """Takes it that QEMU has aborted with this message, for a fault that is none but its own."""
+        status = self._reap()
+        if status == -signal.SIGABRT and message in self.logs():
+            self._told = status
 
     def logs(self, lines: int = 60) -> str:
         """The last lines of the guest's console and of QEMU's own messages."""
@@ -269,7 +297,7 @@ def _command_line(image: GuestImage, folder: Path, monitor: int, agent: int) -> 
         *("-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", str(image.memory)),
         *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
         *("-kernel", str(image.kernel), "-initrd", str(image.initrd)),
-        *("-append", "console=ttyS0 loglevel=5 panic=-1"),
+        *("-append", "console=ttyS0 loglevel=5 panic=-1 no_timer_check"),
         *("-serial", f"file:{folder / 'console.log'}"),
         *("-chardev", f"socket,id=monitor,fd={monitor}", "-mon", "chardev=monitor,mode=control"),
         *("-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,fd={agent}"),

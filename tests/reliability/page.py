@@ -20,7 +20,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 _HEAD = """# What it withstands
 
-Made by `python -m tests.reliability.page` of what the tests in `tests/reliability` have measured.
+Made by `python -m tests.reliability.page` of what the tests in `tests/reliability` and `tests/e2e` have measured.
 """
 _CANCELLED = ("downloads cancelled", "uploads of a new file cancelled", "uploads in place of a file cancelled")
 _TIMES = ("median", "at most")
@@ -168,6 +168,19 @@ PROMISES: dict[str, list[Promise]] = {
             "What is running when the program is told to end, or an export to go, ends first, within `--grace`.",
             "Signals in the middle of uploads and downloads, which go on, or do not (`test_grace.py`).",
             ("s until a device was unplugged in the middle of an upload, with --grace 1",),
+        ),
+        Promise(
+            "Whatever becomes of the virtual machine in the middle of a transfer, the server goes on, a file is the "
+            "old one or the new one, and the phone works again.",
+            "In QEMU, with a download and an upload under way: the guest is paused, reset, saved as a snapshot and "
+            "rolled back to it, and migrated; devices are taken out and put in; the server and QEMU are killed. A "
+            "pause does not end the transfers. QEMU 7.2 itself refuses or aborts when a snapshot is loaded in the "
+            "middle of a transfer, and after one was saved there the phone may have to be put in anew; all that it "
+            "asks for is answered nevertheless (`test_faults.py`, `test_crash.py`).",
+            (
+                "s until phones that QEMU has plugged in again are there",
+                "s until the phones of a killed server are there again",
+            ),
         ),
     ],
     "Load": [
