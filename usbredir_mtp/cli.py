@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from usbredir_mtp.monitor import Monitor
+    from usbredir_mtp.network.addresses import Target
     from usbredir_mtp.spice_access import SpiceAccess
 
 logger = logging.getLogger(__name__)
@@ -168,11 +169,16 @@ def _require_different(plans: Sequence[Plan]) -> None:
     """No two devices can have the same serial number or address."""
     found: dict[object, str] = {}
     for plan in plans:
-        places = [each for each in (*plan.reach.listen, *plan.reach.connect) if not isinstance(each, Tcp) or each.port]
+        places = [each for each in (*plan.reach.listen, *plan.reach.connect) if _is_one_device_s(each)]
         for mark in (f"the serial number {plan.setup.usb.serial!r}", *places):
             other = found.setdefault(mark, plan.name)
             if other != plan.name:
                 raise click.UsageError(f"the devices {other!r} and {plan.name!r} both have {mark}")
+
+
+def _is_one_device_s(place: Address | Target) -> bool:
+    """Whether no two devices can have it: ports that are free, and SPICE's channels, there is more than one of."""
+    return not isinstance(place, Spice) and (not isinstance(place, Tcp) or place.port > 0)
 
 
 _SOURCES = {ParameterSource.DEFAULT_MAP: 1, ParameterSource.ENVIRONMENT: 2, ParameterSource.COMMANDLINE: 3}
@@ -190,6 +196,10 @@ def _addresses(context: click.Context) -> tuple[Address, ...]:
     if (addresses and listen > max(short)) or (context.params["connect"] and not max(short)):
         return tuple(Activated(device) if each == Activated() else each for each in addresses)
     if not max(short) and passed():
+        if isinstance(context.params.get("metrics"), Activated):
+            raise click.UsageError(
+                "--metrics takes one of systemd's sockets: say with --listen systemd:NAME what guests get"
+            )
         return (Activated(device),)
     return (Tcp(context.params["host"], context.params["port"]),)
 

@@ -59,7 +59,7 @@ class _IdType(_NumberType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         try:
             number = int(value, 16)
-        except ValueError:
+        except (TypeError, ValueError):  # a number of TOML's, which would be decimal
             number = 0
         if 0 < number <= 0xFFFF:  # noqa: PLR2004  (USB ids have 16 bits)
             return number
@@ -185,7 +185,12 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None)
         except KeyError as error:
             raise click.BadParameter(f"the device {error} is gone from {value}", ctx, param) from error
         lists = {each.name for each in ctx.command.params if each.multiple}
+        paths = {each.name for each in ctx.command.params if isinstance(each.type, click.Path)}
         settings = {**config.top.settings, **(section.settings if section else {})}
+        for name, setting in settings.items():
+            is_path = name in paths and not isinstance(setting, str)
+            if is_path or isinstance(setting, dict) or (isinstance(setting, list) and name not in lists):
+                raise click.BadParameter(f"{value}: {name.replace('_', '-')} cannot be {setting!r}", ctx, param)
         ctx.default_map = {
             name: [setting] if name in lists and not isinstance(setting, list) else setting
             for name, setting in settings.items()

@@ -79,7 +79,8 @@ class Reach:
         Raises:
             TlsError: a file cannot be used.
         """
-        return self.tls.for_connecting() if self.connect and self.tls else None
+        by_spice = any(isinstance(target, Spice) and target.tls for target in self.connect)
+        return self.tls.for_connecting() if by_spice or (self.connect and self.tls) else None
 
     def require_libraries(self) -> None:
         """Look whether what SPICE needs is there, where it is spoken.
@@ -171,9 +172,18 @@ class Device:
         """Become what is wanted now, as far as `fits` says that it can.
 
         Raises:
+            TlsError: a certificate that is to be read again cannot be used; nothing has changed then.
             OSError: a folder cannot be opened; nothing has changed then.
         """
+        for make, context in (
+            (plan.reach.tls.for_listening, self._listen_tls),
+            (plan.reach.tls.for_connecting, self._connect_tls),
+        ):
+            if context is not None and plan.reach.tls:
+                make()  # all of it can be used
+                plan.reach.tls.load(context)  # certificates that were renewed hold for new connections
         update(self.server.phone.mtp, self._shares, plan.setup)
+        self.server.grace = plan.setup.grace
         self.plan = plan
 
     def fits(self, plan: Plan) -> bool:
@@ -203,7 +213,7 @@ class Device:
             assert self.plan.reach.spice is not None
             self.spice.append(self.plan.reach.spice.opener(self.server, target, self._connect_tls))
             return self.spice[-1]
-        return opener(self.server, target, self._connect_tls)
+        return opener(self.server, target, self._connect_tls if self.plan.reach.tls else None)
 
 
 class Program:
@@ -242,12 +252,13 @@ class Program:
         """What the sandbox has to let through."""
         listeners = [listener for device in self.devices for listener in device.listeners]
         reaches = [device.plan.reach for device in self.devices]
+        addresses = [each.address for each in listeners] + [each for reach in reaches for each in reach.listen]
         wheres = [target.where if isinstance(target, Spice) else target for each in reaches for target in each.connect]
         return Needs(
             setups=[device.plan.setup for device in self.devices],
             sockets=[listener.file for listener in listeners if listener.file],
             files=[file for reach in reaches for file in (*reach.tls, *(reach.spice.files if reach.spice else ()))],
-            bind=frozenset(each.address.port for each in listeners if isinstance(each.address, Tcp)),
+            bind=frozenset(address.port for address in addresses if isinstance(address, Tcp)),
             connect=frozenset(where.port for where in wheres if isinstance(where, Tcp)),
         )
 
@@ -278,17 +289,39 @@ class Program:
         For a thread that is not the loop's.
         """
         wanted = {plan.name: plan for plan in plans}
+        refused = {name for name, plan in wanted.items() if not self._allows(plan)}
+        before: dict[str, Plan] = {}
         for name, device in list(self._devices.items()):
-            if name not in wanted or not device.fits(wanted[name]):
+            if name not in refused and (name not in wanted or not device.fits(wanted[name])):
+                before[name] = device.plan
                 self._remove(name)
-        for plan in wanted.values():
-            try:
-                self._sandbox.require(plan.setup.exports)
-                self._change(plan)
-            except (ValueError, OSError, ListenError) as error:
-                name = f"{plan.name}: " if plan.name else ""
-                hint = self._sandbox.explain(error)
-                logger.error("%snothing has changed: %s%s", name, error, hint)  # noqa: TRY400  (no fault of ours)
+        for name, plan in wanted.items():
+            if name not in refused and not self._try(plan) and name in before:
+                self._try(before[name])  # as it was, if that can still be had
+
+    def _allows(self, plan: Plan) -> bool:
+        """Whether nothing speaks against it that can be known before something is taken away."""
+        try:
+            self._sandbox.require(plan.setup.exports)
+            if plan.name not in self._devices or not self._devices[plan.name].fits(plan):
+                plan.reach.check()
+        except (ValueError, OSError) as error:
+            self._complain(plan, "nothing has changed", error)
+            return False
+        return True
+
+    def _try(self, plan: Plan) -> bool:
+        was_there = plan.name in self._devices
+        try:
+            self._change(plan)
+        except (ValueError, OSError, ListenError) as error:
+            self._complain(plan, "nothing has changed" if was_there else "not plugged in", error)
+            return False
+        return True
+
+    def _complain(self, plan: Plan, what: str, error: Exception) -> None:
+        name = f"{plan.name}: " if plan.name else ""
+        logger.error("%s%s: %s%s", name, what, error, self._sandbox.explain(error))
 
     def close(self) -> None:
         """Let go of everything."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -217,9 +218,40 @@ def test_an_address_that_is_taken(folders: Path) -> None:
         assert program.process.stderr is not None
         two = TWO.replace("unix:PLACE/sockets/two", f"tcp:127.0.0.1:{sock.getsockname()[1]}")
         program.reload(ONE + two)
-        assert "two: nothing has changed: cannot listen on tcp:" in program.process.stderr.readline()
+        assert "two: not plugged in: cannot listen on tcp:" in program.process.stderr.readline()
         program.reload(ONE + TWO)
         program.wait_for("two", there=True)
+
+
+def test_one_that_cannot_be_replaced_stays(folders: Path) -> None:
+    """What can be known is looked at before it is unplugged; what cannot, brings back what was there."""
+    with running(folders, ONE, "--sandbox", "off") as program, program.guest("one") as one:
+        assert program.process.stderr is not None
+        program.reload(
+            ONE + "tls-ca = 'PLACE/config/devices.toml'\nlisten = 'tcp:127.0.0.1:0'".replace("listen", "connect")
+        )
+        assert "nothing has changed" in program.process.stderr.readline()
+        assert list(one.names()) == ["in-one"], "its guest has noticed nothing"
+        with socket.create_server(("127.0.0.1", 0)) as sock:
+            taken = f"tcp:127.0.0.1:{sock.getsockname()[1]}"
+            program.reload(ONE.replace("unix:PLACE/sockets/one", taken))
+            while "did not acknowledge" in (said := program.process.stderr.readline()):
+                pass  # a guest that does not look
+            assert "one: not plugged in: cannot listen on" in said
+        program.wait_for("one", there=True)
+        with program.guest("one") as again:
+            assert list(again.names()) == ["in-one"]
+
+
+def test_a_reload_that_hangs(folders: Path) -> None:
+    """A file that cannot be read to its end does not keep the program from ending."""
+    with running(folders, ONE, "--sandbox", "off") as program:
+        config = folders / "config" / "devices.toml"
+        config.unlink()
+        os.mkfifo(config)
+        program.process.send_signal(signal.SIGHUP)
+        with program.guest("one") as one:
+            assert list(one.names()) == ["in-one"]
 
 
 # -- check ------------------------------------------------------------------------------------------------------------
@@ -272,6 +304,11 @@ def test_one_device(folders: Path) -> None:
         ),
         (ONE, ["--export", "PLACE/two"], "--export does not go with the [[device]] tables"),
         (ONE + "speed = 'warp'", [], "'warp' is not one of"),
+        (ONE + "vendor-id = 1234", [], "not a number from 0001 to ffff"),
+        (ONE + "qmp = 5", [], "qmp cannot be 5"),
+        (ONE + "tls-cert = 0", [], "tls-cert cannot be 0"),
+        (ONE + "grace = [1]", [], "grace cannot be [1]"),
+        (ONE + "host = []", [], "host cannot be []"),
         (ONE + "connect = 'tcp:nowhere'", [], "use tcp:HOST:PORT"),
         (device("one", "nothing"), [], "nothing: No such file or directory"),
         ("listen = 'tcp:0.0.0.0:1'\nexport = 'PLACE/one'", [], "--insecure"),

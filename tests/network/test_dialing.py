@@ -66,6 +66,31 @@ def test_a_vm_that_comes_later(place: Path) -> None:
         end(process)
 
 
+def test_a_name_that_is_none(place: Path) -> None:
+    with program(place, "--connect", "tcp:a..b:4000") as (process, _):
+        assert process.stderr is not None
+        assert "not the name of a host; trying again" in process.stderr.readline()
+        assert end(process) == ""
+
+
+def test_a_vm_that_breaks_the_protocol(place: Path) -> None:
+    """It is told once, and not connected to again and again without a pause."""
+    with vm(place) as (listener, address), program(place, "--connect", address) as (process, _):
+        assert process.stderr is not None
+        for _ in range(3):
+            connection, _ = listener.accept()
+            with connection:
+                guest = Guest(connection)
+                guest.greet()
+                connection.sendall(b"\xff" * 100)
+                while connection.recv(1 << 16):
+                    pass
+        said = [process.stderr.readline() for _ in range(2)]
+        assert "breaks the protocol and is disconnected" in said[0]
+        assert said[1] == f"WARNING: {address}: breaks the protocol; trying again until it works\n"
+        end(process)
+
+
 def test_listening_as_well(place: Path) -> None:
     with (
         vm(place) as (listener, address),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from usbredir_mtp.network.addresses import Tcp, Unix
 from usbredir_mtp.network.link import HELLO_TIMEOUT, Link
 from usbredir_mtp.network.tls import reason_of
+from usbredir_mtp.tally import End
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -43,6 +44,10 @@ BUSY = (
 )
 
 
+_REASONS = {End.PROTOCOL: "breaks the protocol", End.FAULT: "disconnected by a fault of ours"}
+"""Ends that a new connection is likely to have too: it is no new beginning."""
+
+
 class DialError(Exception):
     """A connection that cannot be made; the text says why.
 
@@ -61,10 +66,10 @@ class Dialer:
     Args:
         address: Where to, for the log.
         opener: How.
-        fail: Told of a mistake that shows at the first try.
+        fail: Told of a mistake that shows at the first try, which is the last one then; None to go on trying.
     """
 
-    def __init__(self, address: Target, opener: Opener, fail: Callable[[DialError], None]) -> None:
+    def __init__(self, address: Target, opener: Opener, fail: Callable[[DialError], None] | None = None) -> None:
         self.address = address
         self._open = opener
         self._fail = fail
@@ -78,14 +83,16 @@ class Dialer:
             try:
                 link = await self._open()
                 await link.ended
-                reason = "" if link.session.greeted else BUSY
+                reason = _reason(link)
             except DialError as error:
-                if error.final and is_first:
+                if error.final and is_first and self._fail is not None:
                     self._fail(error)
                     return
                 reason = str(error)
             except OSError as error:
                 reason = text_of(error)
+            except UnicodeError:
+                reason = "not the name of a host"
             is_first = False
             if not reason:
                 self._said = ""
@@ -98,6 +105,13 @@ class Dialer:
         if reason and reason != self._said:
             logger.warning("%s: %s; trying again until it works", self.address, reason)
             self._said = reason
+
+
+def _reason(link: Link) -> str:
+    """Why a link that has ended is no good beginning for the next; "" if it is."""
+    if not link.session.greeted:
+        return BUSY if link.end is End.NO_HELLO else "connected, but the other end hangs up without a word"
+    return "" if link.end is None else _REASONS.get(link.end, "")
 
 
 def text_of(error: OSError) -> str:

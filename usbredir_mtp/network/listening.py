@@ -15,6 +15,7 @@ import struct
 import sys
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -62,6 +63,7 @@ def user_name(uid: int) -> str:
         return str(uid)
 
 
+@cache  # in the sandbox a file /etc/passwd that has been replaced cannot be read: who was known stays so
 def user_id(text: str) -> int:
     """A user's number, from the name or the number itself.
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from usbredir_mtp.network.dialing import Dialer, DialError
@@ -32,7 +35,7 @@ RELOAD_TIMEOUT = 10.0
 """Seconds for a change of the configuration to be finished before all ends: a dead network mount may hold it up."""
 
 
-UNDO_TIMEOUT = 10.0
+UNDO_TIMEOUT = 20.0
 """Seconds for what runs beside the servers to end by itself, once they have."""
 
 
@@ -71,7 +74,8 @@ class Servers:
         self._loop = asyncio.get_running_loop()
         self.failed = self._loop.create_future()
         for server, ways in self._first:
-            await self._start(server, ways, self._fail)
+            # One device's mistake is no reason to end the others.
+            await self._start(server, ways, self._fail if len(self._first) == 1 else None)
         if self._http is not None:
             await self._http.start()
 
@@ -83,7 +87,7 @@ class Servers:
 
     def start(self, server: Server, ways: Ways) -> None:
         """Start one more; for other threads."""
-        asyncio.run_coroutine_threadsafe(self._start(server, ways, _tell), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._start(server, ways), self._loop).result()
 
     def call(self, function: Callable[[], None]) -> None:
         """Call a function on the loop soon; for other threads."""
@@ -91,14 +95,17 @@ class Servers:
 
     def stop(self, server: Server) -> None:
         """Shut one down; for other threads."""
-        self._running.remove(server)
-        asyncio.run_coroutine_threadsafe(server.shut_down(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._stop(server), self._loop).result()
 
-    async def _start(self, server: Server, ways: Ways, fail: Callable[[Target, DialError], None]) -> None:
+    async def _stop(self, server: Server) -> None:
+        await server.shut_down()
+        self._running.remove(server)  # not before: the end of all waits for it as well
+
+    async def _start(self, server: Server, ways: Ways, fail: Callable[[Target, DialError], None] | None = None) -> None:
         self._running.append(server)
         await server.listen(ways.listeners, ways.listen_tls)
         server.dial(
-            Dialer(address, opener, lambda error, address=address: fail(address, error))  # type: ignore[misc]
+            Dialer(address, opener, None if fail is None else partial(fail, address))
             for address, opener in ways.openers
         )
 
@@ -107,8 +114,45 @@ class Servers:
             self.failed.set_result(DialError(f"{address}: {error}"))
 
 
-def _tell(address: Target, error: DialError) -> None:
-    logger.error("%s: %s; SIGHUP, once that is mended, makes a new try", address, error)
+class _Reloads:
+    """Changes of the configuration: one after the other, on threads, for they may wait for a storage.
+
+    Args:
+        change: Makes one.
+    """
+
+    def __init__(self, change: Callable[[], None]) -> None:
+        self._change = change
+        self._loop = asyncio.get_running_loop()
+        self._one_at_a_time = threading.Lock()
+        self._running: set[asyncio.Future[None]] = set()
+        self._is_over = False
+
+    def begin(self) -> None:
+        """Make a change, if it is not too late."""
+        if not self._is_over:
+            done = self._loop.create_future()
+            self._running.add(done)
+            done.add_done_callback(self._running.discard)
+            # A daemon: Python waits for all others at the end, and this one may wait for a dead network mount.
+            threading.Thread(target=self._run, args=(done,), name="reload", daemon=True).start()
+
+    async def end(self) -> None:
+        """Begin no more, and wait for the rest, within bounds."""
+        self._is_over = True
+        if self._running:
+            await asyncio.wait(self._running, timeout=RELOAD_TIMEOUT)
+
+    def _run(self, done: asyncio.Future[None]) -> None:
+        with self._one_at_a_time:
+            try:
+                if not self._is_over:
+                    self._change()
+            except Exception:
+                if not self._loop.is_closed():  # else all has ended meanwhile
+                    logger.exception("a fault of usbredir-mtp's, please report it: SIGHUP")
+        with suppress(RuntimeError):  # likewise
+            self._loop.call_soon_threadsafe(done.set_result, None)
 
 
 async def serve(
@@ -135,23 +179,15 @@ async def serve(
     loop = asyncio.get_running_loop()
     reporter = reporter or Reporter(Notifier(), str)
     stop, stop_now = asyncio.Event(), asyncio.Event()
-    ending = False
 
     def on_signal() -> None:
         (stop_now if stop.is_set() else stop).set()
 
-    reloads = ThreadPoolExecutor(1, thread_name_prefix="reload")  # no thread before the first signal
-    reloading: list[asyncio.Future[None]] = []
-
-    def on_hangup() -> None:
-        reloading[:] = [each for each in reloading if not each.done()]
-        if not ending:
-            reloading.append(loop.run_in_executor(reloads, reporter.reload, reload))
-
+    reloads = _Reloads(partial(reporter.reload, reload))
     await servers.begin()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
-    loop.add_signal_handler(signal.SIGHUP, on_hangup)
+    loop.add_signal_handler(signal.SIGHUP, reloads.begin)
     ready()
     reporter.begin()
     stopped = asyncio.ensure_future(stop.wait())
@@ -162,26 +198,24 @@ async def serve(
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
     logger.info("unplugging")
-    ending = True
     reporter.end()
-    reloads.shutdown(wait=False, cancel_futures=True)
-    shutting_down = asyncio.ensure_future(_end(servers, reloading, task))
+    shutting_down = asyncio.ensure_future(_end(servers, reloads, task))
     at_once = asyncio.ensure_future(stop_now.wait())
     await asyncio.wait({shutting_down, at_once}, return_when=asyncio.FIRST_COMPLETED)
     at_once.cancel()
     if not shutting_down.done():
         shutting_down.cancel()
         raise KeyboardInterrupt
+    await shutting_down
     if servers.failed.done():
         raise servers.failed.result()
     if task is not None and not task.cancelled():
         task.result()
 
 
-async def _end(servers: Servers, reloading: Sequence[asyncio.Future[None]], beside: asyncio.Task[None] | None) -> None:
+async def _end(servers: Servers, reloads: _Reloads, beside: asyncio.Task[None] | None) -> None:
     """Shut down, once nobody adds to what there is, or takes too long to."""
-    if reloading:
-        await asyncio.wait(reloading, timeout=RELOAD_TIMEOUT)
+    await reloads.end()
     await servers.end()
     if beside is not None:
         await asyncio.wait({beside}, timeout=UNDO_TIMEOUT)
@@ -191,6 +225,7 @@ async def _end(servers: Servers, reloading: Sequence[asyncio.Future[None]], besi
 
 def run(main: Coroutine[Any, Any, None], loop: str = "auto") -> None:
     """Run `main` on an event loop: "uvloop", "asyncio", or "auto" for uvloop where it is installed."""
+    _take_all_descriptors()
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     if loop != "asyncio" and sys.platform != "win32":
         try:
@@ -204,6 +239,13 @@ def run(main: Coroutine[Any, Any, None], loop: str = "auto") -> None:
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.get_loop().set_exception_handler(_complain)
         runner.run(main)
+
+
+def _take_all_descriptors() -> None:
+    """As many as we may have: each guest takes some, and so does whoever only connects, for as long as it may."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # macOS says that there is no limit, and has one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _complain(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

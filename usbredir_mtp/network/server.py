@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from usbredir_mtp.network.direct import Turns
-from usbredir_mtp.network.link import Link
+from usbredir_mtp.network.link import HELLO_TIMEOUT, Link
 from usbredir_mtp.network.listening import peer_of
 from usbredir_mtp.tally import End
 
@@ -79,7 +79,9 @@ class Server:
                 door = partial(_Door, self, loop, listener.address)
                 server = await loop.create_unix_server(door, sock=listener.socket)
             else:
-                server = await loop.create_server(partial(Link, self, loop), sock=listener.socket, ssl=tls)
+                patience = None if tls is None else HELLO_TIMEOUT
+                link = partial(Link, self, loop)
+                server = await loop.create_server(link, sock=listener.socket, ssl=tls, ssl_handshake_timeout=patience)
             self._servers.append((listener, server))
 
     def dial(self, dialers: Iterable[Dialer]) -> None:
@@ -124,6 +126,8 @@ class Server:
         """A connection was made."""
         self.phone.tallies.connections.begun += 1
         self._links.add(link)
+        if self._is_ending:  # TLS was being agreed on, or it was accepted a moment ago
+            asyncio.get_running_loop().call_soon(link.abort, End.UNPLUGGED)
 
     def remove(self, link: Link) -> None:
         """A connection is gone."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from usbredir_mtp.network.addresses import Unix
@@ -100,7 +100,7 @@ class SpiceServer:
     """
 
     address: Spice
-    password: bytes = b""
+    password: bytes = field(default=b"", repr=False)
     tls: SSLContext | None = None
 
     async def connect(self) -> Wire:

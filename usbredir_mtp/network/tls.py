@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class TlsFiles:
             raise TlsError("--tls-ca alone is for --connect: whoever listens needs --tls-cert and --tls-key too")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.sslobject_class = _Telling
-        self._load(context)
+        self.load(context)
         if self.ca is not None:
             context.verify_mode = ssl.CERT_REQUIRED
         return context
@@ -63,10 +64,16 @@ class TlsFiles:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if self.ca is None:
             context.load_default_certs()
-        self._load(context)
+            _load_folder(context)
+        self.load(context)
         return context
 
-    def _load(self, context: ssl.SSLContext) -> None:
+    def load(self, context: ssl.SSLContext) -> None:
+        """Put what the files hold into a context.
+
+        Raises:
+            TlsError: a file cannot be used.
+        """
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if self.ca is not None:
             try:
@@ -108,3 +115,11 @@ def _reason(error: Exception) -> str:
         reason = (error.reason or "it is no PEM file of the right kind").replace("_", " ").lower()
         return reason if reason != "pem lib" else "it is not what it should be, or has a password"
     return getattr(error, "strerror", None) or str(error)
+
+
+def _load_folder(context: ssl.SSLContext) -> None:
+    """Read the system's authorities now: OpenSSL would look into their folder later, from inside of the sandbox."""
+    folder = ssl.get_default_verify_paths().capath
+    for file in Path(folder).glob("*.[0-9]") if folder else ():
+        with suppress(OSError):  # ssl.SSLError is one
+            context.load_verify_locations(file)
