@@ -172,11 +172,11 @@ PROMISES: dict[str, list[Promise]] = {
         Promise(
             "Whatever becomes of the virtual machine in the middle of a transfer, the server goes on, a file is the "
             "old one or the new one, and the phone works again.",
-            "In QEMU, with a download and an upload under way: the guest is paused, reset, saved as a snapshot and "
-            "rolled back to it, and migrated; devices are taken out and put in; the server and QEMU are killed. A "
-            "pause does not end the transfers. QEMU 7.2 itself refuses or aborts when a snapshot is loaded in the "
-            "middle of a transfer, and after one was saved there the phone may have to be put in anew; all that it "
-            "asks for is answered nevertheless (`test_faults.py`, `test_crash.py`).",
+            "In QEMU, with a download and an upload under way: the guest is paused, saved as a snapshot, reset, and "
+            "migrated; devices are taken out and put in; the server and QEMU are killed. A pause does not end the "
+            "transfers. QEMU 7.2 itself may refuse or die when it loads a snapshot while a phone is, or in the "
+            "snapshot was, in the middle of a transfer, and after one was saved there the phone may have to be put "
+            "in anew; all that it asks for is answered nevertheless (`test_faults.py`, `test_crash.py`).",
             (
                 "s until phones that QEMU has plugged in again are there",
                 "s until the phones of a killed server are there again",
