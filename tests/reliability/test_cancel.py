@@ -130,7 +130,7 @@ def test_transfers_of_a_get_are_taken_back(mtp: Initiator) -> None:
     while taken_back < OFFSETS:
         number = mtp.send_command(Op.GET_OBJECT, names["large"])
         message = bytearray()
-        while wanted - len(message) >= 8 * TRANSFER:
+        while wanted - len(message) > 16 * TRANSFER + PACKET:  # all of what follows
             message += read(mtp, dice.randrange(8 * TRANSFER // PACKET) * PACKET)
             flying = [mtp.guest.submit_bulk_in(dice.randrange(1, 33) * PACKET) for _ in range(8)]
             message += b"".join(reply.data for reply in take_back(mtp, flying))
