@@ -131,7 +131,7 @@ def _plans(ctx: click.Context) -> Iterator[Plan]:
     if ctx.params["exports"]:
         raise click.UsageError(f"--export does not go with the [[device]] tables of {ctx.params['config']}")
     for name in config.devices:
-        reading = Reading(ctx.obj.arguments, name)
+        reading = Reading(ctx.obj.arguments, name, config)
         with ctx.command.make_context(ctx.info_name, list(reading.arguments), obj=reading) as own:
             yield _plan(own, name)
 

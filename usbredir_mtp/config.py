@@ -44,6 +44,10 @@ class Config:
     top: Section
     devices: dict[str, Section] = field(default_factory=dict)
 
+    def section(self, device: str) -> Section:
+        """What it has for a device; "" stands for what holds for all."""
+        return self.devices[device] if device else self.top
+
 
 def read_config(path: Path, keys: Collection[str], device_keys: Collection[str]) -> Config:
     """A file's settings.

@@ -16,9 +16,6 @@ from usbredir_mtp.logs import FORMATS, TEXT
 from usbredir_mtp.network.addresses import (
     CONNECT_SYNTAX,
     SYNTAX,
-    Address,
-    AddressError,
-    Target,
     parse_address,
     parse_target,
 )
@@ -33,11 +30,10 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     _TextType = click.ParamType[str]
     _NumberType = click.ParamType[int]
-    _AddressBase = click.ParamType[Address]
-    _TargetBase = click.ParamType[Target]
+    _ParsedBase = click.ParamType[Any]
     _ReserveBase = click.ParamType[Path | range]
 else:  # generic for type checkers, and since 8.4
-    _TextType = _NumberType = _AddressBase = _TargetBase = _ReserveBase = click.ParamType
+    _TextType = _NumberType = _ParsedBase = _ReserveBase = click.ParamType
 
 
 class _ExportType(_TextType):
@@ -66,24 +62,28 @@ class _IdType(_NumberType):
         return self.fail(f"{value!r} is not a number from 0001 to ffff in hexadecimal", param, ctx)
 
 
-class _AddressType(_AddressBase):
-    name = "ADDRESS"
+class _ParsedType(_ParsedBase):
+    """What a function makes of a text; its ValueError says what is wrong with one.
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Address:
+    Args:
+        name: What `--help` shows.
+        parse: The function.
+    """
+
+    def __init__(self, name: str, parse: Callable[[str], object]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
-            return parse_address(str(value))
-        except AddressError as error:
+            return self._parse(str(value))
+        except ValueError as error:
             return self.fail(str(error), param, ctx)
 
 
-class _TargetType(_TargetBase):
-    name = "ADDRESS"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Target:
-        try:
-            return parse_target(str(value))
-        except AddressError as error:
-            return self.fail(str(error), param, ctx)
+_ADDRESS = _ParsedType("ADDRESS", parse_address)
+_TARGET = _ParsedType("ADDRESS", parse_target)
+_USER = _ParsedType("NAME|UID", user_id)
 
 
 class _ReserveType(_ReserveBase):
@@ -106,16 +106,6 @@ class _ReserveType(_ReserveBase):
 
 _LAST_PORT = 0xFFFF
 _MOST_PORTS = 1000
-
-
-class _UserType(_NumberType):
-    name = "NAME|UID"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        try:
-            return user_id(str(value))
-        except ValueError as error:
-            return self.fail(str(error), param, ctx)
 
 
 class _ModeType(_NumberType):
@@ -145,10 +135,12 @@ class Reading:
     Attributes:
         arguments: So that they can be read once more when the configuration has changed.
         device: Whose options these are; "" for those of all.
+        config: The configuration file, where it has been read already: a device's options are those of the same state.
     """
 
     arguments: Sequence[str] = ()
     device: str = ""
+    config: Config | None = None
 
 
 GLOBAL = frozenset(
@@ -167,9 +159,7 @@ def config_of(ctx: click.Context) -> Config | None:
 def section_of(ctx: click.Context) -> Section | None:
     """What the configuration file says of exports."""
     config = config_of(ctx)
-    if config is None:
-        return None
-    return config.devices[ctx.obj.device] if ctx.obj.device else config.top
+    return None if config is None else config.section(ctx.obj.device)
 
 
 def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
@@ -177,16 +167,15 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: Path | None)
     if value is not None:
         names = {each.name for each in ctx.command.params if each.name}
         try:
-            config = read_config(value, names - {"config", "exports", "version"}, names - GLOBAL)
-            ctx.meta[_CONFIG] = config
-            section = section_of(ctx)
+            known = ctx.obj.config
+            config = known or read_config(value, names - {"config", "exports", "version"}, names - GLOBAL)
         except ConfigError as error:
             raise click.BadParameter(str(error), ctx, param) from error
-        except KeyError as error:
-            raise click.BadParameter(f"the device {error} is gone from {value}", ctx, param) from error
+        ctx.meta[_CONFIG] = config
+        section = config.section(ctx.obj.device)
         lists = {each.name for each in ctx.command.params if each.multiple}
         paths = {each.name for each in ctx.command.params if isinstance(each.type, click.Path)}
-        settings = {**config.top.settings, **(section.settings if section else {})}
+        settings = {**config.top.settings, **section.settings}
         for name, setting in settings.items():
             is_path = name in paths and not isinstance(setting, str)
             if is_path or isinstance(setting, dict) or (isinstance(setting, list) and name not in lists):
@@ -210,7 +199,7 @@ OPTIONS: Sequence[Callable[[Any], Any]] = (
     ),
     click.option(
         "--config",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=_FILE,
         is_eager=True,
         callback=_read_config,
         help="TOML file with these options as keys, and an [[export]] table for each folder (path, name, read-only, "
@@ -242,7 +231,7 @@ OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option("--allow-format", is_flag=True, help="Let guests remove everything in an export at once."),
     click.option(
         "--listen",
-        type=_AddressType(),
+        type=_ADDRESS,
         multiple=True,
         help=f"Where guests attach: {SYNTAX}; repeat it for more. fd: is a listening socket that this program "
         "inherits, systemd: those that systemd passes to it; with a NAME only those with that FileDescriptorName=, "
@@ -251,7 +240,7 @@ OPTIONS: Sequence[Callable[[Any], Any]] = (
     ),
     click.option(
         "--connect",
-        type=_TargetType(),
+        type=_TARGET,
         multiple=True,
         help=f"Where a VM waits to be connected to: {CONNECT_SYNTAX}; repeat it for more. Tried again until it works, "
         "and whenever the connection is lost.",
@@ -310,7 +299,7 @@ OPTIONS: Sequence[Callable[[Any], Any]] = (
     ),
     click.option(
         "--allow-user",
-        type=_UserType(),
+        type=_USER,
         multiple=True,
         help="User who may connect to unix sockets, beside you and root (Linux); repeat it for more.",
     ),
@@ -391,7 +380,7 @@ OPTIONS: Sequence[Callable[[Any], Any]] = (
     ),
     click.option(
         "--metrics",
-        type=_AddressType(),
+        type=_ADDRESS,
         help=f"Where a monitor asks for /metrics (Prometheus) and /healthz: {SYNTAX}. Needs usbredir-mtp[metrics].",
     ),
     click.option(
