@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 from usbredir_mtp.hotplug.errors import AttachError
 from usbredir_mtp.hotplug.qmp import check_library as check_qmp
 from usbredir_mtp.network.spice import spice_opener
-from usbredir_mtp.network.tls import TlsFiles
 from usbredir_mtp.spice.errors import MissingLibraryError, PasswordError
 from usbredir_mtp.spice.password import find_password
-from usbredir_mtp.spice.ticket import check_library, check_password
+from usbredir_mtp.spice.ticket import check_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,7 +31,7 @@ class SpiceAccess:
     """How to get in.
 
     Attributes:
-        password: "" for none.
+        password: From `spice.password.find_password`; "" for none.
         file: Where it comes from, if it does from a file.
         qmp: Unix socket of the VM's QMP monitor.
     """
@@ -50,20 +49,18 @@ class SpiceAccess:
         """Look whether all libraries are there, before the sandbox shuts.
 
         Raises:
-            SpiceAccessError: one is missing, or no server can have this password.
+            SpiceAccessError: one is missing.
         """
         try:
             check_library()
-            check_password(self.password)
             if self.qmp is not None:
                 check_qmp()
-        except (MissingLibraryError, PasswordError, AttachError) as error:
+        except (MissingLibraryError, AttachError) as error:
             raise SpiceAccessError(str(error)) from error
 
     def opener(self, owner: Owner, target: Spice, tls: SSLContext | None) -> SpiceOpener[Link]:
-        """How to connect to a server; `tls` is for its TLS port, None for trusting what the system does."""
-        context = (tls or TlsFiles().for_connecting()) if target.tls else None
-        return spice_opener(owner, target, self.password, context, self.qmp)
+        """How to connect to a server; `tls` is for its TLS port."""
+        return spice_opener(owner, target, self.password, tls if target.tls else None, self.qmp)
 
 
 def find_access(

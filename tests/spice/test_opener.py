@@ -60,6 +60,7 @@ class FakeLink(asyncio.BufferedProtocol):
     room: bytearray = field(default_factory=lambda: bytearray(7))
     news: asyncio.Event = field(default_factory=asyncio.Event)
     lost: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     paused: bool = False
     resumed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -83,6 +84,7 @@ class FakeLink(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost.set()
+        self.ended.set_result(None)
 
     def send(self, data: bytes) -> None:
         self.transport.writelines(self.framing.frame([data]))

@@ -76,8 +76,11 @@ class Monitor:
             raise CommandError(command, error.error_class, str(error)) from error
         except (ExecInterruptedError, StateError) as error:
             raise MonitorGoneError(f"{self._path}: QEMU has ended, or has closed its monitor") from error
-        except (QMPError, TimeoutError) as error:
-            raise self._unexpected(command, error) from error
+        except TimeoutError as error:
+            text = f"{self._path}: QEMU did not answer {command} within {ANSWER_TIMEOUT:g} s"
+            raise AttachError(text) from error
+        except QMPError as error:
+            raise not_understood(self._path, command) from error
 
     async def rows(self, command: str, types: Mapping[str, type], /, **arguments: object) -> list[dict[str, Any]]:
         """Run a command that returns a list of objects, and see that all have these members.
@@ -92,7 +95,7 @@ class Monitor:
         """
         answer = await self.execute(command, **arguments)
         if not is_rows(answer, types):
-            raise self._unexpected(command)
+            raise not_understood(self._path, command)
         return answer  # type: ignore[return-value]  # just looked at
 
     async def hand_over(self, sock: socket.socket, name: str) -> None:
@@ -135,10 +138,10 @@ class Monitor:
             await asyncio.sleep(_GONE_INTERVAL)
         return True
 
-    def _unexpected(self, command: str, error: BaseException | None = None) -> AttachError:
-        if isinstance(error, TimeoutError):
-            return AttachError(f"{self._path}: QEMU did not answer {command} within {ANSWER_TIMEOUT:g} s")
-        return AttachError(f"{self._path}: QEMU's answer to {command} is not understood")
+
+def not_understood(path: Path, command: str) -> AttachError:
+    """What to say of an answer that is none of QEMU's."""
+    return AttachError(f"{path}: QEMU's answer to {command} is not understood")
 
 
 def is_rows(answer: object, types: Mapping[str, type]) -> bool:
@@ -170,10 +173,9 @@ async def open_monitor(path: Path) -> AsyncIterator[Monitor]:
     Raises:
         AttachError: nobody listens there, it is busy, or no such monitor; or `qemu.qmp` is not installed.
     """
-    try:
-        from qemu.qmp import QMPClient  # noqa: PLC0415  (an extra)
-    except ImportError as error:
-        raise AttachError(_MISSING) from error
+    check_library()
+    from qemu.qmp import QMPClient  # noqa: PLC0415  (an extra)
+
     client = QMPClient(_CLIENT_NAME)
     client.logger.setLevel(logging.CRITICAL + 1)  # what it logs as errors are answers here
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
@@ -268,11 +270,11 @@ async def query_spice(path: Path) -> tuple[SpiceChannel, ...]:
         except CommandError as error:
             raise AttachError(f"{path}: this QEMU has no SPICE: {error.reason}") from error
     if not isinstance(answer, dict) or not isinstance(answer.get("enabled"), bool):
-        raise AttachError(f"{path}: QEMU's answer to query-spice is not understood")
+        raise not_understood(path, "query-spice")
     if not answer["enabled"]:
         raise AttachError(f"{path}: this VM has no SPICE; start it with -spice")
     rows = answer.get("channels", [])
     if not is_rows(rows, _SPICE_TYPES):
-        raise AttachError(f"{path}: QEMU's answer to query-spice is not understood")
+        raise not_understood(path, "query-spice")
     # QAPI's integers are signed, and QEMU puts a 32-bit number into one of 32 bits: its sign has to go.
     return tuple(SpiceChannel(row["connection-id"] & _MASK_32, row["channel-type"], row["channel-id"]) for row in rows)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from usbredir_mtp.network.addresses import Tcp, Unix
 from usbredir_mtp.network.link import HELLO_TIMEOUT, Link
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     """
 
 logger = logging.getLogger(__name__)
+
+_Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
 
 FIRST_DELAY, LAST_DELAY = 0.2, 5.0
 """Seconds until the first try after one that was in vain; twice as many after each more, up to the last."""
@@ -82,7 +84,7 @@ class Dialer:
         while True:
             try:
                 link = await self._open()
-                await link.ended
+                await asyncio.shield(link.ended)
                 reason = _reason(link)
             except DialError as error:
                 if error.final and is_first and self._fail is not None:
@@ -131,18 +133,29 @@ def opener(owner: Owner, address: Tcp | Unix, tls: ssl.SSLContext | None = None)
         tls: For TCP.
     """
 
-    async def connect() -> Link:
+    async def open_link() -> Link:
         loop = asyncio.get_running_loop()
+        try:
+            return await connect(lambda: Link(owner, loop, str(address)), address, tls)
+        except ssl.SSLError as error:
+            raise DialError(f"no TLS connection: {reason_of(error)}", final=True) from error
 
-        def link() -> Link:
-            return Link(owner, loop, str(address))
+    return open_link
 
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            if isinstance(address, Unix):
-                return (await loop.create_unix_connection(link, str(address.path)))[1]
-            try:
-                return (await loop.create_connection(link, address.host, address.port, ssl=tls))[1]
-            except ssl.SSLError as error:
-                raise DialError(f"no TLS connection: {reason_of(error)}", final=True) from error
 
-    return connect
+async def connect(protocol: Callable[[], _Protocol], address: Tcp | Unix, tls: ssl.SSLContext | None) -> _Protocol:
+    """Make a connection.
+
+    Args:
+        protocol: Makes what takes it.
+        address: Where to.
+        tls: For TCP.
+
+    Raises:
+        OSError: There is none to be had; `ssl.SSLError` where TLS is the reason.
+    """
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(CONNECT_TIMEOUT):
+        if isinstance(address, Unix):
+            return (await loop.create_unix_connection(protocol, str(address.path)))[1]
+        return (await loop.create_connection(protocol, address.host, address.port, ssl=tls))[1]

@@ -84,7 +84,7 @@ class Link(asyncio.BufferedProtocol):
 
     Attributes:
         session: From `connection_made` on.
-        ended: Done when the connection is gone.
+        ended: Done when the connection is gone; whoever waits for it shields it, since others do as well.
         end: Why it is over.
     """
 
@@ -157,8 +157,7 @@ class Link(asyncio.BufferedProtocol):
         gone = End.ERROR if exc else End.GUEST
         self.end = self.end or (End.UNPLUGGED if self.session.unplugging else gone)
         self._owner.remove(self)
-        if not self.ended.done():
-            self.ended.set_result(None)
+        self.ended.set_result(None)
         self._view = memoryview(b"")  # the rest, which refers to itself in circles, is small until it is collected
 
     # -- the session's side (see session.Transport) ------------------------------------------------------------------

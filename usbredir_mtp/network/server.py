@@ -103,7 +103,7 @@ class Server:
             return
         loop = asyncio.get_running_loop()
         _, link = await loop.create_unix_connection(partial(Link, self, loop, name), sock=sock)
-        await link.ended
+        await asyncio.shield(link.ended)
 
     async def shut_down(self) -> None:
         """Accept and make no more connections, let running transactions end, unplug the devices, close."""

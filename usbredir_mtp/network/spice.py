@@ -11,13 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
 from usbredir_mtp.hotplug.errors import AttachError
 from usbredir_mtp.hotplug.qmp import query_spice
 from usbredir_mtp.network.dialing import DialError
 from usbredir_mtp.network.link import Link
 from usbredir_mtp.network.spice_channels import NoReplyError, SpiceServer
+from usbredir_mtp.network.tls import reason_of
 from usbredir_mtp.spice.constants import ChannelType, LinkError
 from usbredir_mtp.spice.errors import LinkRefusedError, SpiceProtocolError
 from usbredir_mtp.spice.framing import SpiceFraming
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
     from pathlib import Path
 
-    from _typeshed import ReadableBuffer
-
     from usbredir_mtp.hotplug.qmp import SpiceChannel
     from usbredir_mtp.network.addresses import Spice
     from usbredir_mtp.network.link import Owner
@@ -37,7 +36,23 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LinkT = TypeVar("LinkT", bound=asyncio.BufferedProtocol)
+
+class LinkLike(Protocol):
+    """What is needed of a link: `asyncio.BufferedProtocol`, and that it tells of its end."""
+
+    ended: asyncio.Future[None]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.BufferedProtocol."""
+
+    def get_buffer(self, sizehint: int, /) -> bytearray | memoryview:
+        """See asyncio.BufferedProtocol."""
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """See asyncio.BufferedProtocol."""
+
+
+LinkT = TypeVar("LinkT", bound=LinkLike)
 
 TAKEN_TIMEOUT = 1.0
 """Seconds after which a channel that was opened is ours. A server closes one that is taken at once, and QEMU greets at
@@ -281,7 +296,8 @@ class SpiceOpener(Generic[LinkT]):
             raise ConnectionResetError
         transport = opened.wire.transport
         link = self._new_link(opened.framing)
-        transport.set_protocol(_Watched(link, on_lost))
+        link.ended.add_done_callback(lambda _: on_lost())
+        transport.set_protocol(cast("asyncio.BaseProtocol", link))
         link.connection_made(transport)
         data = memoryview(opened.rest + opened.wire.take())
         while data and not transport.is_closing():
@@ -342,7 +358,7 @@ class SpiceOpener(Generic[LinkT]):
 
 def _untrusted(error: ssl.SSLError) -> DialError:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return DialError(f"its certificate is refused: {error.verify_message} (see --tls-ca)", final=True)
+        return DialError(reason_of(error), final=True)
     return DialError("no TLS connection: is its port one without TLS (spice://)?", final=True)
 
 
@@ -365,30 +381,3 @@ def _says_gone(error: OSError) -> bool:
     """Whether the address was reached, and nobody listened there."""
     unknown = TimeoutError | ConnectionResetError | socket.gaierror | ssl.SSLError
     return not isinstance(error, unknown) and error.errno not in _UNREACHABLE
-
-
-class _Watched(asyncio.BufferedProtocol):
-    """A link whose end is told to another one as well."""
-
-    def __init__(self, link: asyncio.BufferedProtocol, on_lost: Callable[[], None]) -> None:
-        self._link = link
-        self._on_lost = on_lost
-
-    def get_buffer(self, sizehint: int) -> ReadableBuffer:
-        return self._link.get_buffer(sizehint)
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self._link.buffer_updated(nbytes)
-
-    def eof_received(self) -> bool | None:
-        return self._link.eof_received()
-
-    def pause_writing(self) -> None:
-        self._link.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._link.resume_writing()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._link.connection_lost(exc)
-        self._on_lost()

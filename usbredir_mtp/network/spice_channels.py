@@ -8,8 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from usbredir_mtp.network.addresses import Unix
-from usbredir_mtp.network.dialing import CONNECT_TIMEOUT
+from usbredir_mtp.network.dialing import CONNECT_TIMEOUT, connect
 from usbredir_mtp.spice.constants import ChannelType
 from usbredir_mtp.spice.errors import SpiceProtocolError
 from usbredir_mtp.spice.handshake import Handshake
@@ -109,11 +108,7 @@ class SpiceServer:
         Raises:
             OSError: There is none to be had; `ssl.SSLError` where TLS is the reason.
         """
-        loop, where = asyncio.get_running_loop(), self.address.where
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            if isinstance(where, Unix):
-                return (await loop.create_unix_connection(Wire, str(where.path)))[1]
-            return (await loop.create_connection(Wire, where.host, where.port, ssl=self.tls))[1]
+        return await connect(Wire, self.address.where, self.tls)
 
     async def open(self, channel: ChannelType, number: int = 0, connection_id: int = 0) -> tuple[Wire, Handshake]:
         """Open a channel.
